@@ -1,0 +1,165 @@
+"""The nouns of a design: a factor and its levels, a cell of levels, a trial of one cell with one seed."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from ablate.errors import PlanError
+
+Level = str | int | float | bool | None
+Role = Literal["factor", "across"]
+
+# Columns that records own; a factor of the same name could not stand in the same table.
+RESERVED = frozenset(
+    "trial seed block phase domain_group domain shift metric value n_examples score_se eval_hash hpo_trials "
+    "status reason attempt seconds hardware cell".split()
+)
+
+
+def digest(value: object) -> str:
+    """SHA-256 (hex) of a JSON value in canonical form: sorted keys, no spaces; NaN is refused."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What a study switches, and the values it takes.
+
+    Attributes:
+        key: the override key (`data`, `model.depth`).
+        levels: the values in the order in which tables print them; at least two, no duplicates.
+        baseline: the level that the others are compared with; the first unless named.
+        role: `factor` is compared; `across` repeats the whole design (strata), reported apart.
+
+    Raises:
+        PlanError: no key, fewer than two levels, duplicates, or a baseline that is not a level.
+    """
+
+    key: str
+    levels: tuple[Level, ...]
+    baseline: Level = field(default="", kw_only=True)
+    role: Role = field(default="factor", kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", tuple(self.levels))
+        where = f"factor {self.key!r}"
+        if not self.key or self.key in RESERVED:
+            raise PlanError(
+                f"{self.key!r} cannot be the name of a factor",
+                where=where,
+                remedy=f"the records use these names themselves: {', '.join(sorted(RESERVED))}",
+            )
+        for level in self.levels:
+            if not isinstance(level, Level):
+                raise PlanError(
+                    f"level {level!r} is a {type(level).__name__}",
+                    where=where,
+                    allowed=["text", "a number", "true/false", "null"],
+                    remedy="give a list or mapping a name of its own: a config group option",
+                )
+        names = [level_name(level) for level in self.levels]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise PlanError(f"duplicate levels: {', '.join(twice)}", where=where, remedy="name each level once")
+        if len(self.levels) < 2:
+            raise PlanError(
+                f"{len(self.levels)} level(s): nothing to compare",
+                where=where,
+                remedy=f"give at least two (`{self.key}=a,b`), or fix it as an ordinary override",
+            )
+        if self.role not in get_args(Role):
+            raise PlanError(f"unknown role {self.role!r}", where=where, allowed=get_args(Role), word=self.role)
+        if self.baseline == "" and "" not in self.levels:
+            object.__setattr__(self, "baseline", self.levels[0])
+        object.__setattr__(self, "baseline", self.level(self.baseline))
+
+    def level(self, word: object) -> Level:
+        """The level called `word` (by value or by printed name); PlanError lists the levels if there is none."""
+        for level in self.levels:
+            if level_name(level) == level_name(word):
+                return level
+        raise PlanError(
+            f"{word!r} is not a level", where=f"factor {self.key!r}", allowed=map(level_name, self.levels), word=word
+        )
+
+    @property
+    def alternatives(self) -> tuple[Level, ...]:
+        """The levels other than the baseline, in their order."""
+        return tuple(level for level in self.levels if level != self.baseline or type(level) is not type(self.baseline))
+
+
+def level_name(level: object) -> str:
+    """A level as people read it in tables and type it in overrides: `null`, `true`, `0.1`, `cleaned`."""
+    if level is None:
+        return "null"
+    if isinstance(level, bool):
+        return str(level).lower()
+    return str(level)
+
+
+class Cell(Mapping[str, Level]):
+    """One combination of levels: an immutable, hashable mapping from factor key to level."""
+
+    __slots__ = ("_levels",)
+
+    def __init__(self, levels: Mapping[str, Level]) -> None:
+        self._levels = dict(levels)
+
+    def __getitem__(self, key: str) -> Level:
+        return self._levels[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._levels)
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+    def __hash__(self) -> int:
+        return hash(frozenset((key, level_name(level)) for key, level in self._levels.items()))
+
+    def __repr__(self) -> str:
+        return f"Cell({self})"
+
+    def __str__(self) -> str:
+        return " ".join(f"{key}={level_name(level)}" for key, level in self._levels.items())
+
+    def replace(self, **levels: Level) -> "Cell":
+        """The same cell with some levels changed."""
+        return Cell({**self._levels, **levels})
+
+    def agrees(self, rule: Mapping[str, Any]) -> bool:
+        """Whether every key of `rule` has here the level, or one of the levels, that the rule names."""
+        return all(
+            key in self
+            and level_name(self[key]) in ([level_name(w) for w in want] if is_list(want) else [level_name(want)])
+            for key, want in rule.items()
+        )
+
+
+def is_list(value: object) -> bool:
+    """Whether a value from a config is a sequence and not text."""
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell run with one seed.
+
+    Attributes:
+        cell: its levels.
+        seed: the one number from which every stream of randomness of the trial derives.
+        id: content hash (16 hex digits) of cell, seed and the config composed for the cell; never the clock.
+    """
+
+    cell: Cell
+    seed: int
+    id: str
+
+    @classmethod
+    def of(cls, cell: Cell, seed: int, config: str = "") -> "Trial":
+        """The trial of `cell` and `seed` whose composed config (without seed) has the digest `config`."""
+        levels = {key: level_name(level) for key, level in cell.items()}
+        return cls(cell, seed, digest([levels, seed, config])[:16])

@@ -1,0 +1,221 @@
+"""Records: the one tidy table, a row per (trial, domain, shift, metric), with the plan that made it.
+
+Failures stay as rows with a status and a reason. Quantities of the whole run (parameters, seconds, latency)
+stand in the domain `all`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from numbers import Real
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+
+from ablate.errors import RecordsError, TrialError
+from ablate.factors import Trial, level_name
+from ablate.plans import Plan
+
+WHOLE = "all"  # the domain of what belongs to the run and to no test set
+CLEAN = "none"  # the shift of a domain that was not changed
+STATUSES = ("complete", "failed", "lost", "preempted")
+
+# column -> dtype, in the order of the file; the factor columns (text: level names) stand after `trial`.
+COLUMNS: dict[str, str] = {
+    "trial": "str",
+    "seed": "Int64",
+    "block": "Int64",
+    "phase": "str",
+    "domain_group": "str",
+    "domain": "str",
+    "shift": "str",
+    "metric": "str",
+    "value": "float64",
+    "n_examples": "Int64",
+    "score_se": "float64",
+    "eval_hash": "str",
+    "hpo_trials": "Int64",
+    "status": "str",
+    "reason": "str",
+    "attempt": "Int64",
+    "seconds": "float64",
+    "hardware": "str",
+}
+OPTIONAL = ("score_se", "eval_hash", "n_examples")
+
+
+def measurements(result: object, plan: Plan) -> list[dict[str, Any]]:
+    """A task's result as rows: domain group, domain, shift, metric, value, and what else was given.
+
+    Args:
+        result: a number (the primary metric), `{metric: number}`, or rows (mappings with `metric`, `value` and
+            optionally `domain`, `shift`, `n_examples`, `score_se`, `eval_hash`).
+        plan: for the primary metric and the declared domain groups.
+
+    Raises:
+        TrialError: not numbers, NaN or infinite, an undeclared domain, or the primary metric is missing.
+    """
+    if isinstance(result, Real):
+        rows: list[Mapping[str, Any]] = [{"metric": plan.metric, "value": result}]
+    elif isinstance(result, Mapping):
+        rows = [{"metric": metric, "value": value} for metric, value in result.items()]
+    elif isinstance(result, Iterable) and not isinstance(result, str):
+        rows = list(result)
+    else:
+        raise TrialError(
+            f"the task returned a {type(result).__name__}: {result!r:.80}",
+            allowed=["a number", "{metric: number}", "rows with metric, value, domain, shift"],
+        )
+    made = [_measurement(row, plan) for row in rows]
+    metrics = sorted({str(row["metric"]) for row in made})
+    if plan.metric not in metrics:
+        raise TrialError(
+            f"the primary metric {plan.metric!r} was never logged",
+            where="the task's result",
+            allowed=metrics,
+            remedy="log it where the task tests, or name one of these as `metric`",
+            word=plan.metric,
+        )
+    return made
+
+
+def _measurement(row: object, plan: Plan) -> dict[str, Any]:
+    if not isinstance(row, Mapping) or not {"metric", "value"} <= set(row):
+        raise TrialError(f"a row without metric and value: {row!r:.120}", where="the task's result")
+    value = row["value"]
+    if hasattr(value, "item"):  # a zero-dimensional array or tensor
+        value = value.item()
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TrialError(f"{row['metric']} is {value!r:.80}", where="the task's result", allowed=["a number"])
+    number = float(value)
+    if number != number or number in (float("inf"), float("-inf")):
+        raise TrialError(f"{row['metric']} is {number} (diverged)", where="the task's result")
+    domain, shift = str(row.get("domain", WHOLE)), str(row.get("shift", CLEAN))
+    name = domain if shift == CLEAN else f"{domain}/{shift}"
+    group = WHOLE if domain == WHOLE else plan.group_of(name)
+    extras = {key: row[key] for key in OPTIONAL if row.get(key) is not None}
+    head = {"domain_group": group, "domain": domain, "shift": shift, "metric": str(row["metric"])}
+    return {**head, "value": number, **extras}
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """The tidy table of a study and its plan.
+
+    Attributes:
+        frame: the columns of `COLUMNS` and one text column per factor (level names).
+        plan: what was to be run.
+
+    Raises:
+        RecordsError: a column is missing or of the wrong type, or a row belongs to no cell or seed of the plan.
+    """
+
+    frame: pd.DataFrame
+    plan: Plan = field(repr=False)
+
+    def __post_init__(self) -> None:
+        keys = [f.key for f in self.plan.factors]
+        missing = [c for c in [*COLUMNS, *keys] if c not in self.frame]
+        if missing:
+            raise RecordsError(f"columns are missing: {', '.join(missing)}", where="records", allowed=[*self.frame])
+        kinds = {**COLUMNS, **dict.fromkeys(keys, "str")}
+        order = ["trial", *keys, *[c for c in COLUMNS if c != "trial"]]
+        try:
+            frame = self.frame[order].astype(kinds)
+        except (ValueError, TypeError) as error:
+            raise RecordsError(f"a column has the wrong type: {error}", where="records") from error
+        for f in self.plan.factors:
+            known = [level_name(level) for level in f.levels]
+            strange = sorted(set(frame[f.key].dropna()) - set(known))
+            if strange:
+                raise RecordsError(f"levels the plan does not have: {', '.join(strange)}", where=f.key, allowed=known)
+        strange = sorted(set(frame["status"]) - set(STATUSES))
+        if strange:
+            raise RecordsError(f"unknown status {strange}", where="status", allowed=STATUSES)
+        object.__setattr__(self, "frame", frame.reset_index(drop=True))
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def __repr__(self) -> str:
+        done, failed = self.complete["trial"].nunique(), self.failures["trial"].nunique()
+        head = f"Records of {self.plan.name!r}: {done} of {len(self.plan.trials)} trials complete, {failed} failed"
+        return f"{head}\n{self.frame!r}"
+
+    @property
+    def complete(self) -> pd.DataFrame:
+        """Rows of the trials that finished: what statistics are made from."""
+        return self.frame[self.frame["status"] == "complete"]
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """Rows of the trials that have no complete attempt: status and reason instead of a value."""
+        return self.frame[self.frame["status"] != "complete"]
+
+    @classmethod
+    def of(cls, plan: Plan, outcomes: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Records of a plan from its trials' outcomes (trial id -> record), in the plan's own order of cells and seeds.
+
+        Trials without an outcome are left out; see `Plan.trials` for what is owed.
+        """
+        place = {cell: i for i, cell in enumerate(plan.cells)}
+        rows = [
+            row
+            for trial in sorted(plan.trials, key=lambda t: (place[t.cell], plan.seeds.index(t.seed)))
+            if trial.id in outcomes
+            for row in _rows(trial, outcomes[trial.id], plan)
+        ]
+        columns = ["trial", *[f.key for f in plan.factors], *[c for c in COLUMNS if c != "trial"]]
+        return cls(pd.DataFrame(rows, columns=columns), plan)
+
+    def write(self, path: Path) -> Path:
+        """Write as CSV or Parquet, by the suffix. The plan goes into the Parquet file; beside a CSV lies `plan.json`."""
+        if path.suffix == ".parquet":
+            frame = self.frame.copy()
+            frame.attrs["plan"] = json.dumps(self.plan.to_dict())
+            frame.to_parquet(path, index=False)
+        elif path.suffix == ".csv":
+            self.frame.to_csv(path, index=False, lineterminator="\n")
+        else:
+            raise RecordsError(f"cannot write {path.suffix!r}", where=str(path), allowed=[".csv", ".parquet"])
+        return path
+
+    @classmethod
+    def read(cls, path: Path, plan: Plan | None = None) -> Self:
+        """Records from a CSV (with `plan.json` beside it, unless given) or a Parquet file."""
+        if not path.is_file():
+            raise RecordsError("there are no records", where=str(path), remedy="run the study first")
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+            plan = plan or Plan.from_dict(json.loads(frame.attrs["plan"]))
+        else:
+            plan = plan or Plan.read(path.parent)
+            kinds = {**COLUMNS, **{f.key: "str" for f in plan.factors}}
+            # "null" and "NA" are level names here; only the empty field is missing
+            frame = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""], float_precision="round_trip")
+        return cls(frame, plan)
+
+    def outcomes(self) -> dict[str, dict[str, Any]]:
+        """The inverse of `of`: trial id -> record; what a study resumes from when its `runs/` are not there."""
+        found: dict[str, dict[str, Any]] = {}
+        for row in self.frame.to_dict("records"):
+            row = {str(k): None if pd.isna(v) else v for k, v in row.items()}
+            head = {k: row[k] for k in ("status", "reason", "attempt", "seconds", "hardware")}
+            outcome = found.setdefault(row["trial"], {**head, "rows": []})
+            if row["metric"] is not None:
+                keep = ("domain_group", "domain", "shift", "metric", "value", *OPTIONAL)
+                outcome["rows"].append({k: row[k] for k in keep if row[k] is not None})
+        return found
+
+
+def _rows(trial: Trial, outcome: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
+    head = {
+        "trial": trial.id,
+        **{key: level_name(level) for key, level in trial.cell.items()},
+        "seed": trial.seed,
+        "block": trial.seed if plan.blocking == "seed" else None,
+        "phase": "confirm",
+        **{key: outcome.get(key) for key in ("status", "reason", "attempt", "seconds", "hardware")},
+    }
+    return [{**head, **row} for row in outcome.get("rows") or [{}]]

@@ -1,0 +1,1 @@
+"""The statistics wing: attribution of gains to factors, from a frame and column names."""
