@@ -1,0 +1,189 @@
+"""Where trials run: one after the other in this process, or a pool of warm local processes.
+
+A launcher takes the attempts and hands them back as they end. It returns no results: the record that the trial's own
+process wrote is the result, and an attempt that came back without one has lost its worker.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ablate.plans import Plan
+from ablate.runs import Attempt, Task, perform
+
+# Attempts come from a function that claims the next one, so that nothing is claimed before a worker is free.
+Next = Callable[[], Attempt | None]
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+class Launcher(Protocol):
+    """Runs attempts.
+
+    `launch` yields each attempt, as it ends, with None or with what happened to its worker. `check` calls a function
+    on items where trials would run and yields each item with its result, or the exception, or what happened.
+    """
+
+    def launch(self, task: Task, plan: Plan, claim: Next) -> Iterator[tuple[Attempt, Any]]: ...
+    def check(self, function: Callable[[Any], object], items: Sequence[Any]) -> Iterator[tuple[Any, Any]]: ...
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """One trial after the other in the calling process."""
+
+    def launch(self, task: Task, plan: Plan, claim: Next) -> Iterator[tuple[Attempt, Any]]:
+        """Claim, run, yield, until nothing is left to claim."""
+        while attempt := claim():
+            perform(task, attempt, plan)
+            yield attempt, None
+
+    def check(self, function: Callable[[Any], object], items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        """Call a function on each item here."""
+        for item in items:
+            try:
+                yield item, function(item)
+            except Exception as error:  # noqa: BLE001 - what a check raises is its finding
+                yield item, error
+
+
+@dataclass(frozen=True)
+class LocalPool:
+    """A pool of warm processes on this machine. A worker that dies, or runs out of time, loses its own trial only.
+
+    Attributes:
+        workers: processes; None takes the processors this process may use.
+        threads: numerical threads per worker; None shares the processors among the workers.
+        timeout: seconds a trial may take; None lets it.
+        preload: modules imported once, before the workers are forked.
+    """
+
+    workers: int | None = None
+    threads: int | None = None
+    timeout: float | None = None
+    preload: Sequence[str] = field(default=())
+
+    def launch(self, task: Task, plan: Plan, claim: Next) -> Iterator[tuple[Attempt, Any]]:
+        """Keep every worker busy; yield attempts as they end."""
+        yield from self._stream(_perform, (task, plan), claim)
+
+    def check(self, function: Callable[[Any], object], items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        """Call a function on each item in the workers; yields (item, result or exception) as they end."""
+        left = iter(items)
+        yield from self._stream(_call, function, lambda: next(left, None))
+
+    def _stream(self, work: Callable[[Any], Any], payload: Any, claim: Callable[[], Any]) -> Iterator[tuple[Any, Any]]:
+        import cloudpickle
+        from pebble import ProcessPool
+
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = self.workers or cores
+        threads = self.threads or max(1, cores // workers)
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([*self.preload, "ablate.records"])
+        sent = cloudpickle.dumps(payload)
+        with _environment(threads), ProcessPool(
+            max_workers=workers, context=context, initializer=_start_worker, initargs=(os.getpid(), threads, sent)
+        ) as pool:
+            running: dict[Future[Any], Any] = {}
+            try:
+                while True:
+                    while len(running) < workers and (item := claim()) is not None:
+                        running[pool.schedule(work, args=(item,), timeout=self.timeout)] = item
+                    if not running:
+                        break
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield running.pop(future), self._outcome(future)
+            except BaseException:
+                pool.stop()
+                raise
+
+    def _outcome(self, future: "Future[Any]") -> Any:
+        from pebble import ProcessExpired
+
+        error = future.exception()
+        if isinstance(error, ProcessExpired):
+            return f"its worker process died (exit code {error.exitcode})"
+        if isinstance(error, TimeoutError):
+            return f"stopped after {self.timeout:g} s, the time a trial may take"
+        return future.result() if error is None else error
+
+
+_payload: Any = None  # what this worker process was started for
+
+
+def _start_worker(driver: int, threads: int, sent: bytes) -> None:
+    import cloudpickle
+
+    global _payload
+    _set_threads(threads)  # for what the trial imports later; the workers' server may be of an earlier pool
+    _payload = cloudpickle.loads(sent)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
+    threading.Thread(target=_follow, args=(driver,), daemon=True).start()
+
+
+def _follow(driver: int) -> None:
+    """End this worker when its driver is gone: nobody would book what it still does."""
+    while True:
+        time.sleep(0.5)
+        try:
+            os.kill(driver, 0)
+        except ProcessLookupError:
+            os._exit(1)
+        except PermissionError:
+            continue
+
+
+def _perform(attempt: Attempt) -> None:
+    task, plan = _payload
+    with _output_to(attempt):
+        perform(task, attempt, plan)
+
+
+def _call(item: Any) -> Any:
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+        return _payload(item)
+
+
+@contextlib.contextmanager
+def _output_to(attempt: Attempt) -> Iterator[None]:
+    """Send what a trial prints, from Python or below, to `output.log` in its attempt's folder."""
+    kept = [os.dup(1), os.dup(2)]
+    with (attempt.folder / "output.log").open("ab") as log:
+        for target in (1, 2):
+            os.dup2(log.fileno(), target)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for target, original in enumerate(kept, start=1):
+                os.dup2(original, target)
+                os.close(original)
+
+
+def _set_threads(threads: int) -> None:
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+
+
+@contextlib.contextmanager
+def _environment(threads: int) -> Iterator[None]:
+    """The thread counts that numerical libraries read when they are imported, for the workers' server to inherit."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    _set_threads(threads)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

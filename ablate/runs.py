@@ -1,0 +1,156 @@
+"""Attempts on disk: `runs/<trial id>/<attempt>/`, the truth about what was measured.
+
+The process that runs a trial writes its own `record.json`, whole, before anybody is told. So no launcher, queue or
+database can lose a result, and the first complete attempt of a trial is the one that counts.
+"""
+
+import json
+import os
+import platform
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablate.environments import describe, hardware
+from ablate.errors import StudyError
+from ablate.factors import Trial, level_name
+from ablate.plans import Plan, write_whole
+
+Task = Callable[[Trial], object]
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at one trial, with the folder that is its own.
+
+    Attributes:
+        trial: what is run.
+        number: 1 for the first try.
+        folder: `runs/<trial id>/<number>`.
+    """
+
+    trial: Trial
+    number: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The attempts of a study's folder."""
+
+    folder: Path
+
+    @property
+    def root(self) -> Path:
+        """`<study>/runs`."""
+        return self.folder / "runs"
+
+    def claim(self, trial: Trial) -> Attempt:
+        """Take the next attempt at a trial: its folder is made here, and by nobody else.
+
+        Raises:
+            StudyError: the folder cannot be written.
+        """
+        home = self.root / trial.id
+        number = 1 + max((n for n, _ in self._numbered(trial.id)), default=0)
+        while True:
+            try:
+                home.mkdir(parents=True, exist_ok=True)
+                (home / str(number)).mkdir()
+                return Attempt(trial, number, home / str(number))
+            except FileExistsError:
+                number += 1
+            except OSError as error:
+                raise StudyError(
+                    f"cannot write here: {error}", where=str(home), remedy="free space or permissions"
+                ) from error
+
+    def attempts(self, trial_id: str) -> list[Record]:
+        """The records of a trial's attempts, in their order; an attempt without a readable one has status `running`."""
+        return [_read(folder) | {"attempt": number} for number, folder in self._numbered(trial_id)]
+
+    def outcome(self, trial_id: str) -> Record | None:
+        """What counts for a trial: its first complete attempt, else its last finished one, else None."""
+        finished = [a for a in self.attempts(trial_id) if a["status"] != "running"]
+        complete = [a for a in finished if a["status"] == "complete"]
+        return complete[0] if complete else finished[-1] if finished else None
+
+    def outcomes(self, plan: Plan) -> dict[str, Record]:
+        """Trial id -> outcome, for the plan's trials that have one."""
+        present = {p.name for p in self.root.iterdir()} if self.root.is_dir() else set()
+        found = {t.id: self.outcome(t.id) for t in plan.trials if t.id in present}
+        return {trial_id: outcome for trial_id, outcome in found.items() if outcome is not None}
+
+    def _numbered(self, trial_id: str) -> Iterator[tuple[int, Path]]:
+        home = self.root / trial_id
+        if home.is_dir():
+            yield from sorted((int(p.name), p) for p in home.iterdir() if p.name.isdigit())
+
+
+def perform(task: Task, attempt: Attempt, plan: Plan) -> Record:
+    """Run one attempt in this process, write its record, and return it.
+
+    An exception of the task is a failure with a reason. An interrupt, or the SystemExit that Lightning raises on
+    SIGTERM, is a pre-emption: it is recorded, then raised again.
+    """
+    from ablate.records import measurements
+
+    _write(attempt, "started.json", {"pid": os.getpid(), "host": platform.node(), "time": time.time()})
+    start = time.perf_counter()
+    outcome: Record
+    try:
+        outcome = {"status": "complete", "reason": None, "rows": measurements(task(attempt.trial), plan)}
+    except Exception as error:  # noqa: BLE001 - whatever the task raises is a result: a failed trial
+        outcome = failure("failed", error)
+    except (SystemExit, KeyboardInterrupt) as error:
+        preempted = isinstance(error, KeyboardInterrupt) or type(error).__name__ == "SIGTERMException"
+        outcome = failure("preempted" if preempted else "failed", error)
+        if preempted:
+            conclude(attempt, plan, _timed(outcome, start))
+            raise
+    return conclude(attempt, plan, _timed(outcome, start))
+
+
+def _timed(outcome: Record, start: float) -> Record:
+    return {**outcome, "seconds": round(time.perf_counter() - start, 6), "hardware": hardware()}
+
+
+def conclude(attempt: Attempt, plan: Plan, outcome: Mapping[str, Any]) -> Record:
+    """Complete an outcome with what was run and where, and write it as the attempt's record."""
+    trial = attempt.trial
+    record = {
+        "trial": trial.id,
+        "cell": {key: level_name(level) for key, level in trial.cell.items()},
+        "seed": trial.seed,
+        "plan": plan.hash,
+        "attempt": attempt.number,
+        **outcome,
+        "environment": describe(dict(plan.provenance)),
+    }
+    _write(attempt, "record.json", record)
+    return record
+
+
+def failure(status: str, error: BaseException | str) -> Record:
+    """The outcome of a trial without a result: status, a one-line reason and, for an exception, its traceback."""
+    if isinstance(error, str):
+        return {"status": status, "reason": error, "rows": []}
+    text = f"{type(error).__name__}: {error}".strip()
+    trace = "".join(traceback.format_exception(error))
+    return {"status": status, "reason": text.splitlines()[0][:500], "traceback": trace[-20_000:], "rows": []}
+
+
+def _write(attempt: Attempt, name: str, values: Record) -> None:
+    write_whole(attempt.folder / name, json.dumps(values, indent=1, allow_nan=False, default=repr) + "\n")
+
+
+def _read(folder: Path) -> Record:
+    try:
+        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        return record if isinstance(record, dict) and "status" in record else {"status": "running"}
+    except (OSError, ValueError):  # not finished, or torn: the attempt does not count
+        return {"status": "running"}
