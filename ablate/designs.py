@@ -3,12 +3,12 @@
 A design of one's own is any function of that signature, given as an object or a dotted path.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import product
 
 from ablate.errors import PlanError
-from ablate.factors import Cell, Factor, Level
+from ablate.factors import Cell, Factor, level_name
 
 Design = Callable[[Sequence[Factor]], list[Cell]]
 
@@ -42,7 +42,7 @@ def leave_one_out(factors: Sequence[Factor]) -> list[Cell]:
 
 
 def cumulative(factors: Sequence[Factor]) -> list[Cell]:
-    """A ladder: the baseline, then one change after the other, each kept. The order of factors is the order of rungs."""
+    """A ladder: the baseline, then one change after the other, each kept; in the order of the factors."""
     rung = baseline_cell(factors)
     rungs = [rung]
     for f in factors:
@@ -52,50 +52,75 @@ def cumulative(factors: Sequence[Factor]) -> list[Cell]:
     return rungs
 
 
+OWN: tuple[Design, ...] = (full_factorial, one_at_a_time, leave_one_out, cumulative)
+
+
 def design_named(name: str) -> Design:
     """The design called `name`: a function of this module, or a dotted path to anybody's.
 
     Raises:
         PlanError: no such design; lists those of this module.
     """
-    own = {d.__name__: d for d in (full_factorial, one_at_a_time, leave_one_out, cumulative)}
+    own = {d.__name__: d for d in OWN}
     if name in own:
         return own[name]
     module, _, attribute = name.rpartition(".")
     try:
         found: Design = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise PlanError(
             f"unknown design {name!r}" + (f" ({error})" if module else ""),
             where="design",
             allowed=[*own, "a dotted path to a function factors -> cells"],
             word=name,
         ) from error
+    if not callable(found):
+        raise PlanError(f"{name} is a {type(found).__name__}", where="design", allowed=["a function factors -> cells"])
     return found
+
+
+def design_name(design: Design) -> str:
+    """How a plan writes a design down; `design_named` finds a module's function again by that name."""
+    if design in OWN:
+        return design.__name__
+    named = design if hasattr(design, "__qualname__") else type(design)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def build_cells(factors: Sequence[Factor], design: Design) -> list[Cell]:
     """The cells of a design, repeated within every stratum of the `across` factors; baseline first.
 
     Raises:
-        PlanError: no factor to compare, or the design gives a cell that the factors do not allow.
+        PlanError: no factor to compare, or the design gives fewer than two cells, or one of other levels.
     """
     strata = [f for f in factors if f.role == "across"]
     compared = [f for f in factors if f.role == "factor"]
     if not compared:
         raise PlanError("a study needs at least one factor", remedy="give one with two levels: `data=a,b`")
-    inner = _distinct(design(compared))
-    levels: dict[str, tuple[Level, ...]] = {f.key: f.levels for f in compared}
-    for cell in inner:
-        if set(cell) != set(levels) or any(cell[k] not in levels[k] for k in cell):
-            raise PlanError(
-                f"the design gives the cell {cell}, which is none of these factors",
-                where=f"design {getattr(design, '__name__', design)}",
-                allowed=[f"{k}: {', '.join(map(str, v))}" for k, v in levels.items()],
-            )
+    inner = _distinct(_checked(cell, compared, design) for cell in design(compared))
+    if len(inner) < 2:
+        raise PlanError(
+            f"the design gives {len(inner)} cell(s): nothing to compare",
+            where=f"design {design_name(design)}",
+            remedy="a design returns the baseline cell and at least one other",
+        )
     outer = full_factorial(strata) if strata else [Cell({})]
     order = [f.key for f in factors]
     return [Cell({k: {**s, **c}[k] for k in order}) for s in outer for c in inner]
+
+
+def _checked(cell: Mapping[str, object], factors: Sequence[Factor], design: Design) -> Cell:
+    """The cell with every level as its factor spells it."""
+    try:
+        if set(cell) != {f.key for f in factors}:
+            raise PlanError(f"its keys are {', '.join(cell)}")
+        return Cell({f.key: f.level(cell[f.key]) for f in factors})
+    except PlanError as error:
+        raise PlanError(
+            f"the design gives a cell that these factors do not have: {dict(cell)} ({error.what})",
+            where=f"design {design_name(design)}",
+            allowed=[f"{f.key}: {', '.join(map(level_name, f.levels))}" for f in factors],
+        ) from error
 
 
 def _distinct(cells: Iterable[Cell]) -> list[Cell]:

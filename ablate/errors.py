@@ -1,7 +1,8 @@
 """What can go wrong, said so that it can be mended: what, where, what is allowed, what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 
 class AblateError(Exception):
@@ -53,3 +54,18 @@ class TrialError(AblateError):
 
 class RecordsError(AblateError):
     """A table does not hold what records must hold."""
+
+
+def require_one_of(word: object, allowed: Iterable[object], where: str, kind: str = "value") -> None:
+    """PlanError that lists what is allowed, unless `word` is."""
+    allowed = list(allowed)
+    if word not in allowed:
+        raise PlanError(f"unknown {kind} {word!r}", where=where, allowed=allowed, word=word)
+
+
+def require_keys(values: Mapping[str, Any], allowed: Sequence[str], where: str) -> None:
+    """PlanError for the first key of a mapping that nobody reads, or for what is no mapping at all."""
+    if not isinstance(values, Mapping):
+        raise PlanError(f"{values!r:.80} is not a mapping", where=where, allowed=[f"{key}: ..." for key in allowed])
+    for key in values:
+        require_one_of(key, allowed, where, "key")

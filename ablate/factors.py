@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ablate.errors import PlanError
+from ablate.errors import PlanError, require_one_of
 
 Level = str | int | float | bool | None
 Role = Literal["factor", "across"]
@@ -35,17 +37,21 @@ class Factor:
         role: `factor` is compared; `across` repeats the whole design (strata), reported apart.
 
     Raises:
-        PlanError: no key, fewer than two levels, duplicates, or a baseline that is not a level.
+        PlanError: no key, fewer than two levels, duplicates, a blank level, or a baseline that is not a level.
+
+    Two levels are the same if they print the same (`level_name`): records and overrides hold what is printed.
     """
 
     key: str
     levels: tuple[Level, ...]
-    baseline: Level = field(default="", kw_only=True)
+    baseline: Level = field(default="", kw_only=True)  # no level is blank, so "" means: the first
     role: Role = field(default="factor", kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", tuple(self.levels))
         where = f"factor {self.key!r}"
+        if isinstance(self.levels, str) or not isinstance(self.levels, Iterable):
+            raise PlanError(f"levels are {self.levels!r}", where=where, remedy="give a list of at least two")
+        object.__setattr__(self, "levels", tuple(self.levels))
         if not self.key or self.key in RESERVED:
             raise PlanError(
                 f"{self.key!r} cannot be the name of a factor",
@@ -61,6 +67,14 @@ class Factor:
                     remedy="give a list or mapping a name of its own: a config group option",
                 )
         names = [level_name(level) for level in self.levels]
+        if any(not name.strip() for name in names) or any(
+            isinstance(level, float) and not math.isfinite(level) for level in self.levels
+        ):
+            raise PlanError(
+                f"a blank or non-finite level among {self.levels}",
+                where=where,
+                remedy="give the level a name",
+            )
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise PlanError(f"duplicate levels: {', '.join(twice)}", where=where, remedy="name each level once")
@@ -70,25 +84,27 @@ class Factor:
                 where=where,
                 remedy=f"give at least two (`{self.key}=a,b`), or fix it as an ordinary override",
             )
-        if self.role not in get_args(Role):
-            raise PlanError(f"unknown role {self.role!r}", where=where, allowed=get_args(Role), word=self.role)
-        if self.baseline == "" and "" not in self.levels:
+        require_one_of(self.role, get_args(Role), where, "role")
+        if self.baseline == "":
             object.__setattr__(self, "baseline", self.levels[0])
         object.__setattr__(self, "baseline", self.level(self.baseline))
 
     def level(self, word: object) -> Level:
-        """The level called `word` (by value or by printed name); PlanError lists the levels if there is none."""
+        """The level called `word` (by value or printed name); PlanError lists the levels if there is none."""
         for level in self.levels:
             if level_name(level) == level_name(word):
                 return level
         raise PlanError(
-            f"{word!r} is not a level", where=f"factor {self.key!r}", allowed=map(level_name, self.levels), word=word
+            f"{word!r} is not a level",
+            where=f"factor {self.key!r}",
+            allowed=map(level_name, self.levels),
+            word=word,
         )
 
     @property
     def alternatives(self) -> tuple[Level, ...]:
         """The levels other than the baseline, in their order."""
-        return tuple(level for level in self.levels if level != self.baseline or type(level) is not type(self.baseline))
+        return tuple(level for level in self.levels if level_name(level) != level_name(self.baseline))
 
 
 def level_name(level: object) -> str:
@@ -101,7 +117,10 @@ def level_name(level: object) -> str:
 
 
 class Cell(Mapping[str, Level]):
-    """One combination of levels: an immutable, hashable mapping from factor key to level."""
+    """One combination of levels: an immutable, hashable mapping from factor key to level.
+
+    Cells are equal when their levels print the same, in whatever order: `1` differs from `1.0`, not from `"1"`.
+    """
 
     __slots__ = ("_levels",)
 
@@ -117,8 +136,11 @@ class Cell(Mapping[str, Level]):
     def __len__(self) -> int:
         return len(self._levels)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and _names(self) == _names(other)
+
     def __hash__(self) -> int:
-        return hash(frozenset((key, level_name(level)) for key, level in self._levels.items()))
+        return hash(frozenset(_names(self).items()))
 
     def __repr__(self) -> str:
         return f"Cell({self})"
@@ -139,6 +161,10 @@ class Cell(Mapping[str, Level]):
         )
 
 
+def _names(levels: Mapping[str, Any]) -> dict[str, str]:
+    return {key: level_name(level) for key, level in levels.items()}
+
+
 def is_list(value: object) -> bool:
     """Whether a value from a config is a sequence and not text."""
     return isinstance(value, Sequence) and not isinstance(value, str)
@@ -152,14 +178,15 @@ class Trial:
         cell: its levels.
         seed: the one number from which every stream of randomness of the trial derives.
         id: content hash (16 hex digits) of cell, seed and the config composed for the cell; never the clock.
+        folder: while the trial runs, the folder of this attempt, for whatever files the task wants to leave.
     """
 
     cell: Cell
     seed: int
     id: str
+    folder: Path | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, cell: Cell, seed: int, config: str = "") -> "Trial":
         """The trial of `cell` and `seed` whose composed config (without seed) has the digest `config`."""
-        levels = {key: level_name(level) for key, level in cell.items()}
-        return cls(cell, seed, digest([levels, seed, config])[:16])
+        return cls(cell, seed, digest([_names(cell), seed, config])[:16])
