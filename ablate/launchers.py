@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from ablate.plans import Plan
@@ -88,9 +89,12 @@ class LocalPool:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([*self.preload, "ablate.records"])
         sent = cloudpickle.dumps(payload)
-        with _environment(threads), ProcessPool(
-            max_workers=workers, context=context, initializer=_start_worker, initargs=(os.getpid(), threads, sent)
-        ) as pool:
+        with (
+            _environment(threads),
+            ProcessPool(
+                max_workers=workers, context=context, initializer=_start_worker, initargs=(os.getpid(), threads, sent)
+            ) as pool,
+        ):
             running: dict[Future[Any], Any] = {}
             try:
                 while True:
@@ -102,7 +106,7 @@ class LocalPool:
                     for future in done:
                         yield running.pop(future), self._outcome(future)
             except BaseException:
-                pool.stop()
+                pool.stop()  # type: ignore[no-untyped-call]  # pebble types all but this
                 raise
 
     def _outcome(self, future: "Future[Any]") -> Any:
@@ -149,7 +153,7 @@ def _perform(attempt: Attempt) -> None:
 
 
 def _call(item: Any) -> Any:
-    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+    with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing):
         return _payload(item)
 
 

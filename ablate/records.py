@@ -170,7 +170,7 @@ class Records:
         return cls(pd.DataFrame(rows, columns=columns), plan)
 
     def write(self, path: Path) -> Path:
-        """Write as CSV or Parquet, by the suffix. The plan goes into the Parquet file; beside a CSV lies `plan.json`."""
+        """Write as CSV or Parquet, by the suffix. A Parquet file holds the plan; beside a CSV lies `plan.json`."""
         if path.suffix == ".parquet":
             frame = self.frame.copy()
             frame.attrs["plan"] = json.dumps(self.plan.to_dict())

@@ -10,7 +10,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +100,11 @@ def perform(task: Task, attempt: Attempt, plan: Plan) -> Record:
     from ablate.records import measurements
 
     _write(attempt, "started.json", {"pid": os.getpid(), "host": platform.node(), "time": time.time()})
+    trial = replace(attempt.trial, folder=attempt.folder)
     start = time.perf_counter()
     outcome: Record
     try:
-        outcome = {"status": "complete", "reason": None, "rows": measurements(task(attempt.trial), plan)}
+        outcome = {"status": "complete", "reason": None, "rows": measurements(task(trial), plan)}
     except Exception as error:  # noqa: BLE001 - whatever the task raises is a result: a failed trial
         outcome = failure("failed", error)
     except (SystemExit, KeyboardInterrupt) as error:

@@ -1,0 +1,182 @@
+"""The verbs of the command line beside Hydra's own: plan, status, report; and what a finished study prints."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from ablate.errors import AblateError, StudyError
+from ablate.factors import level_name
+from ablate.plans import PLAN_FILE, Plan, drift
+from ablate.records import Records
+from ablate.runs import Runs
+
+
+def run_verb(verb: str, words: Sequence[str], run_study: Callable[[list[str]], None]) -> int:
+    """Run a verb with its words; the exit status. `run_study` is Hydra's app, for a plan that must be composed."""
+    parser = argparse.ArgumentParser(prog=f"ablate {verb}", description=VERBS[verb])
+    parser.add_argument("study", type=Path, help="the study's folder")
+    if verb == "plan":
+        parser.add_argument("-cn", "--config-name", default="study", help="the study's config (default: study)")
+        parser.add_argument("overrides", nargs="*", help="Hydra overrides, as for the study itself")
+    if verb == "report":
+        parser.add_argument("--check", action="store_true", help="only say what is missing or stale; 1 if anything is")
+    given = parser.parse_args(words)
+    try:
+        if not given.study.is_dir():
+            raise StudyError("no such folder", where=str(given.study), remedy="name a study's folder")
+        if verb == "plan":
+            return _plan(given.study, given.config_name, given.overrides, run_study)
+        return _status(given.study) if verb == "status" else _report(given.study, given.check)
+    except AblateError as error:
+        print(f"ablate: {error}", file=sys.stderr)
+        return 2
+
+
+VERBS = {
+    "plan": "Print every cell and the number of trials of a study. Runs nothing and writes nothing.",
+    "status": "Say how far a study is: trials complete, failed with reasons, running, left.",
+    "report": "Write a study's tables, figures and report from its records, or check that they are fresh.",
+}
+
+
+def _plan(folder: Path, config_name: str, overrides: Sequence[str], run_study: Callable[[list[str]], None]) -> int:
+    if not any((folder / f"{config_name}{suffix}").is_file() for suffix in (".yaml", ".yml")):
+        raise StudyError(
+            f"there is no {config_name}.yaml",
+            where=str(folder),
+            allowed=sorted(p.stem for p in folder.glob("*.y*ml")),
+            remedy="name the study's config with --config-name",
+            word=config_name,
+        )
+    run_study(["-cd", str(folder), "-cn", config_name, *overrides, "-m", "hydra.sweeper.dry_run=true"])
+    return 0
+
+
+def show_plan(plan: Plan, folder: Path) -> None:
+    """Print a plan: its cells, what will be run and judged, and how it stands to the plan locked in the folder."""
+    console = Console()
+    grid = Grid(title=f"{plan.name}: {len(plan.cells)} cells × {len(plan.seeds)} seeds", title_justify="left")
+    grid.add_column("cell", justify="right")
+    for factor in plan.factors:
+        grid.add_column(factor.key + (" (across)" if factor.role == "across" else ""))
+    for number, cell in enumerate(plan.cells):
+        mark = " (baseline)" if cell == plan.baseline else ""
+        grid.add_row(str(number) + mark, *(Text(level_name(level)) for level in cell.values()))
+    console.print(grid)
+    for line in _plan_lines(plan, folder):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _plan_lines(plan: Plan, folder: Path) -> list[str]:
+    analysis = plan.analysis
+    domains = "as the task measures them"
+    if plan.domains:
+        domains = f"{len(plan.domains)} groups: " + ", ".join(
+            group if len(members) == 1 else f"{group} ({len(members)})" for group, members in plan.domains.items()
+        )
+    margin = "none declared" if plan.margin is None else f"{plan.margin:g}"
+    lines = [
+        f"trials:    {len(plan.trials)} (seeds {', '.join(map(str, plan.seeds))}; blocked by seed, shuffled within)",
+        f"design:    {plan.design}; {len(plan.excluded)} cells excluded by {len(plan.exclude)} rules",
+        f"metric:    {plan.metric}, {plan.direction}; margin {margin}",
+        f"domains:   {domains}",
+        f"analysis:  {', '.join(plan.families)}; target {analysis.target}, alpha {analysis.alpha:g}, "
+        f"{analysis.correction}, blocking {plan.blocking}",
+        f"folder:    {folder}",
+        f"plan hash: {plan.hash[:16]}",
+    ]
+    if (folder / PLAN_FILE).is_file():
+        changed = drift(Plan.read(folder), plan)
+        lines.append(f"locked:    {f'differs in {len(changed)} places' if changed else 'the same plan'}")
+        lines += [f"    {line:.200}" for line in changed[:20]]
+    else:
+        lines.append("locked:    not yet; nothing was run or written")
+    return lines
+
+
+def _status(folder: Path) -> int:
+    plan = Plan.read(folder)
+    runs = Runs(folder)
+    outcomes = runs.outcomes(plan)
+    if not outcomes and (folder / "records.csv").is_file():
+        outcomes = Records.read(folder / "records.csv", plan).outcomes()
+    counts = Counter(outcome["status"] for outcome in outcomes.values())
+    open_attempts = [
+        (trial, attempt)
+        for trial in plan.trials
+        if trial.id not in outcomes
+        for attempt in runs.attempts(trial.id)[-1:]
+    ]
+    left = len(plan.trials) - sum(counts.values())
+    states = [f"{counts[s]} {s}" for s in ("complete", "failed", "lost", "preempted") if counts[s]]
+    print(f"{plan.name}: {', '.join([*states, f'{left} left'])} of {len(plan.trials)} trials")
+    print(f"driver: {_driver(folder)}")
+    for trial, attempt in open_attempts:
+        print(f"  open: {trial.cell} seed={trial.seed} ({trial.id}, attempt {attempt['attempt']})")
+    for trial in plan.trials:
+        outcome = outcomes.get(trial.id)
+        if outcome and outcome["status"] != "complete":
+            log = runs.root / trial.id / str(outcome["attempt"])
+            print(f"  {outcome['status']}: {trial.cell} seed={trial.seed}: {outcome['reason']}\n    {log}")
+    return 0
+
+
+def _driver(folder: Path) -> str:
+    """Who is running the study now."""
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
+    path = folder / "runs" / "driver.lock"
+    if not path.is_file():
+        return "none"
+    with path.open("r", encoding="utf-8") as file:
+        try:
+            flock(file, LOCK_EX | LOCK_NB)
+        except OSError:
+            try:
+                holder = json.loads(file.read())
+                return f"process {holder['pid']} on {holder['host']}"
+            except (ValueError, KeyError):
+                return "running"
+    return "none"
+
+
+def _report(folder: Path, check: bool) -> int:
+    from ablate.engine import load
+    from ablate.report.reports import check_report
+
+    if check:
+        stale = check_report(folder)
+        print("\n".join(stale) if stale else f"{folder}: tables, figures and report are fresh")
+        return 1 if stale else 0
+    records = load(folder)
+    if not len(records.frame):
+        raise StudyError("no trial has ended yet", where=str(folder), remedy="run the study first")
+    records.write(folder / "records.csv")
+    finish_study(records, folder)
+    return 0
+
+
+def finish_study(records: Records, folder: Path) -> None:
+    """Write a study's tables, figures and report, print the ablation table, and name every file."""
+    console = Console(soft_wrap=True)
+    done, owed = records.complete["trial"].nunique(), len(records.plan.trials)
+    if not done:
+        console.print(f"{records.plan.name}: none of {owed} trials is complete: nothing to judge; see `ablate status`")
+        return
+    from ablate.report.reports import write_report
+
+    files = write_report(records, folder)
+    shown = folder / "tables" / "effects.md"
+    if shown.is_file():
+        console.print(shown.read_text(encoding="utf-8"), markup=False, highlight=False)
+    failed = records.failures["trial"].nunique()
+    console.print(f"{done} of {owed} trials complete" + (f", {failed} failed" if failed else "") + ". Files:")
+    for file in [folder / PLAN_FILE, folder / "records.csv", *files]:
+        console.print(f"  {file}", markup=False, highlight=False)

@@ -1,0 +1,148 @@
+"""Trials as Hydra jobs: the app's own function, called with the config of the trial's cell.
+
+Through our pool a trial is a task like any other. Through any other Hydra launcher it is a job of a batch, which
+writes its own record, so that a launcher that loses its batch loses no result.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from ablate.factors import Trial
+from ablate.launchers import LocalPool
+from ablate.plans import Plan
+from ablate.runs import Attempt, perform
+from ablate.sweeps import Study
+
+
+def seeded(study: Study, trial: Trial) -> list[str]:
+    """The overrides that make a trial's config: those of its cell, and its seed."""
+    return [*study.overrides[trial.cell], f"{study.seed_key}={trial.seed}"]
+
+
+class HydraTask:
+    """A trial as a Hydra job: the app's function, called with the config of the trial's cell and its seed."""
+
+    def __init__(self, study: Study, function: TaskFunction, context: HydraContext) -> None:
+        self.study, self.function, self.context = study, function, context
+        self.state: Any = Singleton.get_state()
+
+    def __call__(self, trial: Trial) -> object:
+        """Run the job as Hydra would: its own output folder, its config saved beside it."""
+        self._restore()
+        job = run_job(
+            task_function=self.function,
+            config=self.config(trial),
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+            hydra_context=self.context,
+        )
+        return job.return_value  # raises what the function raised
+
+    @property
+    def preflight(self) -> Callable[[Trial], object] | None:
+        """Tries a trial's config on one batch and gives the rows it would give; None where the app has no check."""
+        return self._preflight if self.study.preflight else None
+
+    def _preflight(self, trial: Trial) -> object:
+        self._restore()
+        module, _, name = str(self.study.preflight).rpartition(".")
+        config = self.config(trial)
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
+        return getattr(import_module(module), name)(config)
+
+    def config(self, trial: Trial) -> DictConfig:
+        """The composed config of a trial, made from its cell's: the seed, the overrides, the output folder."""
+        config = copy.deepcopy(self.study.configs[trial.cell])
+        key = self.study.seed_key.lstrip("+")
+        with read_write(config), open_dict(config):
+            OmegaConf.update(config, key, trial.seed, force_add=True)
+            config.hydra.sweep.dir = str(self.study.folder / "runs")
+            config.hydra.sweep.subdir = "/".join(trial.folder.parts[-2:]) if trial.folder else trial.id
+            config.hydra.job.id, config.hydra.job.num = trial.id, self._numbers[trial.id]
+            config.hydra.overrides.task = seeded(self.study, trial)
+        return config
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {trial.id: number for number, trial in enumerate(self.study.plan.trials)}
+
+    def _restore(self) -> None:
+        """Give this process Hydra's config store and resolvers as they were in the driver; once per process."""
+        if self.state is not None:
+            setup_globals()
+            Singleton.set_state(self.state)
+            self.state = None
+
+
+class Recorded:
+    """The app's function for launchers that only know jobs: what it returns is recorded by the job's own process."""
+
+    def __init__(self, function: TaskFunction, plan: Plan) -> None:
+        self.function, self.plan = function, plan
+
+    def __call__(self, config: DictConfig) -> None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        trial = next(t for t in self.plan.trials if t.id == folder.parent.name)
+        perform(lambda _: self.function(config), Attempt(trial, int(folder.name), folder), self.plan)
+
+
+class HydraJobs:
+    """Any Hydra launcher as a launcher of attempts: batches of jobs that write their own records.
+
+    A Hydra launcher gives nothing back of a batch that lost a worker. What has no record after a batch is launched
+    again, one job per batch, so that a job that kills its worker takes no other with it.
+
+    Args:
+        study: what is run.
+        launch_jobs: a Hydra launcher's `launch`, its function wrapped in `Recorded`.
+    """
+
+    def __init__(self, study: Study, launch_jobs: Callable[[list[list[str]], int], object]) -> None:
+        self.study, self.launch_jobs, self._launched = study, launch_jobs, 0
+
+    def launch(self, task: object, plan: Plan, claim: Callable[[], Attempt | None]) -> Iterator[tuple[Attempt, Any]]:
+        """Launch all that can be claimed, then yield it."""
+        attempts = list(iter(claim, None))
+        fresh, suspects = [a for a in attempts if a.number == 1], [a for a in attempts if a.number > 1]
+        for batch in [fresh, *([suspect] for suspect in suspects)]:
+            trouble = self._launch(batch) if batch else None
+            for attempt in batch:
+                yield attempt, trouble
+
+    def _launch(self, batch: list[Attempt]) -> str | None:
+        jobs = [
+            [
+                *seeded(self.study, attempt.trial),
+                f"hydra.sweep.dir={_quote(str(self.study.folder.resolve() / 'runs'))}",
+                f"hydra.sweep.subdir={attempt.trial.id}/{attempt.number}",
+            ]
+            for attempt in batch
+        ]
+        try:
+            self.launch_jobs(jobs, self._launched)
+        except Exception as error:  # noqa: BLE001 - a lost batch; what was measured is in the records
+            return f"the launcher lost its batch: {type(error).__name__}: {error}".splitlines()[0]
+        finally:
+            self._launched += len(batch)
+        return None
+
+    def check(self, function: Callable[[Any], object], items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        """Check in one local worker process, so that the driver stays light."""
+        yield from LocalPool(workers=1).check(function, items)
+
+
+def _quote(text: str) -> str:
+    """A text as a quoted value of Hydra's override grammar."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

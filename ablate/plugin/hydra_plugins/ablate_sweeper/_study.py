@@ -1,0 +1,54 @@
+"""What the sweeper does: plan, run, write the tables. Exit status 0 only when the plan is complete."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from ablate.commands import finish_study, show_plan
+from ablate.errors import AblateError
+from ablate.launchers import Launcher
+from ablate.records import Records
+from ablate.sweeps import Study, add_study_to_path, read_study
+
+
+def sweep(arguments: Sequence[str], config: DictConfig, context: HydraContext, function: TaskFunction) -> Any:
+    """Run a study from Hydra's hands; returns its records.
+
+    Raises:
+        SystemExit: 1 if trials are missing at the end, 2 if the study was refused; what and why is printed.
+    """
+    try:
+        study = read_study(config, arguments, context.config_loader, function)
+        if config.hydra.sweeper.dry_run:
+            show_plan(study.plan, study.folder)
+            return None
+        records = _run(study, config, context, function)
+        finish_study(records, study.folder)
+    except AblateError as error:
+        print(f"ablate: {error}", file=sys.stderr)
+        sys.exit(2)
+    if records.complete["trial"].nunique() < len(study.plan.trials):
+        sys.exit(1)
+    return records
+
+
+def _run(study: Study, config: DictConfig, context: HydraContext, function: TaskFunction) -> Records:
+    from ablate.engine import run
+    from ablate.jobs import HydraJobs, HydraTask, Recorded
+
+    add_study_to_path(config.hydra)
+
+    def hydra_launcher(job: TaskFunction) -> Any:
+        return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=job, config=config)
+
+    launcher: Launcher
+    if str(OmegaConf.select(config, "hydra.launcher._target_", default="")).startswith("hydra_plugins.ablate_"):
+        launcher = hydra_launcher(function).pool  # ours: streams results, survives a killed worker
+    else:
+        launcher = HydraJobs(study, hydra_launcher(Recorded(function, study.plan)).launch)
+    task = HydraTask(study, function, context)
+    return run(study.plan, task, folder=study.folder, launcher=launcher, retries=config.hydra.sweeper.retries)

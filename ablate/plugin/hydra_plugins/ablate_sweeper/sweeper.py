@@ -1,0 +1,58 @@
+"""The sweeper, as Hydra finds it.
+
+Hydra executes this module in every Hydra app of the environment, also in those that never use it, and before it is
+in `sys.modules`: so it imports hydra alone and must not postpone annotations.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class AblateSweeperConf:
+    """What a study declares in `hydra.sweeper`; see `ablate.plans.plan` for the meaning of each."""
+
+    _target_: str = "hydra_plugins.ablate_sweeper.sweeper.AblateSweeper"
+    params: dict[str, str] | None = None  # factor -> levels, in Hydra's sweep grammar
+    name: str | None = None
+    folder: str | None = None
+    design: str = "full_factorial"
+    seeds: Any = 5
+    seed_key: str = "seed"
+    metric: str = "value"
+    direction: str = "maximize"
+    margin: float | None = None
+    blocking: str = "seed"
+    baseline: dict[str, Any] = field(default_factory=dict)
+    across: list[str] = field(default_factory=list)
+    exclude: list[Any] = field(default_factory=list)
+    domains: Any = None
+    analysis: dict[str, Any] = field(default_factory=dict)
+    preflight: str | None = None
+    retries: int = 2
+    dry_run: bool = False
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="ablate", node=AblateSweeperConf, provider="ablate")
+
+
+class AblateSweeper(Sweeper):
+    """Plans the multirun as a study, runs what is left of it, and writes its tables."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra hands over; nothing is started before the plan is known."""
+        self.given = config, hydra_context, task_function
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the study that the config and these overrides declare."""
+        from hydra_plugins.ablate_sweeper._study import sweep
+
+        return sweep(arguments, *self.given)
