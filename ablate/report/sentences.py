@@ -1,0 +1,217 @@
+"""Sentences: footnotes, accounting, deviations from the plan, summary and the methods paragraph.
+
+Everything here is a function of effects, records and plan; nothing is computed that they do not hold.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ablate.factors import level_name
+from ablate.plans import Plan
+from ablate.records import CLEAN, WHOLE, Records
+from ablate.report import wordings
+from ablate.report.wordings import counted, listed
+from ablate.stats.effects import Effects
+
+
+def groups(records: Records) -> dict[str, list[str]]:
+    """Domain group -> its domains (`name` or `name/shift`), in the plan's order, undeclared ones by name."""
+    plan, rows = records.plan, records.complete
+    rows = rows[(rows["metric"] == plan.metric) & (rows["domain"] != WHOLE)]
+    found: dict[str, list[str]] = {group: list(members) for group, members in plan.domains.items()}
+    seen = rows[["domain_group", "domain", "shift"]].drop_duplicates().sort_values(["domain_group", "domain", "shift"])
+    for row in seen.to_dict("records"):
+        name = row["domain"] if row["shift"] == CLEAN else f"{row['domain']}/{row['shift']}"
+        members = found.setdefault(row["domain_group"], [])
+        if name not in members:
+            members.append(name)
+    return found
+
+
+def footnotes(effects: Effects, records: Records | None, shown: pd.DataFrame) -> tuple[str, ...]:
+    """What must stand below a table of effects: target, test, correction, seeds, domains, margin, refusals.
+
+    Args:
+        effects: all of them, for their notes.
+        records: for the plan's words and the accounting; left out without them.
+        shown: the rows of effects that the table shows.
+    """
+    lines = [_target_note(effects, records, shown)]
+    methods = list(dict.fromkeys(str(m) for m in shown["method"] if m))
+    if methods:
+        lines.append(f"Test: t of a linear contrast of cell means; {'; '.join(methods)}.")
+    families = [
+        f"{wordings.FAMILY_WORDS[str(name)].split(' (')[0].lower()}: {wordings.correction(part)}"
+        for name, part in shown.groupby("family", sort=False)
+    ]
+    rate = wordings.alpha(effects, records)
+    lines.append(
+        f"p is corrected within each family ({'; '.join(families)}) to a family-wise error rate of {rate:g}; "
+        "the interval beside it is the simultaneous one of the same family."
+    )
+    if records is not None:
+        lines += _plan_notes(records)
+    lines += effects.notes
+    return tuple(dict.fromkeys(lines))
+
+
+def _target_note(effects: Effects, records: Records | None, shown: pd.DataFrame) -> str:
+    if set(shown["family"]) == {"domain"}:
+        return "Intervals and verdicts are about new training runs on each domain group by itself."
+    primary = wordings.primary_target(effects, records)
+    text = f"Interval, p and verdict are about {wordings.TARGETS[primary][1]}"
+    others = [t for t in wordings.TARGETS if t != primary and (effects.frame["target"] == t).any()]
+    text += "".join(f"; beside them: {wordings.TARGETS[t][1]}" for t in others) + "."
+    if records is not None and "new_domains" in [primary, *others]:
+        rows = records.complete[records.complete["domain"] != WHOLE]
+        if rows["domain"].nunique() == 1 and rows["shift"].nunique() > 1:
+            text += f" A new domain of this kind is here a new shift of the same items ({rows['domain'].iloc[0]})."
+    return text
+
+
+def _plan_notes(records: Records) -> list[str]:
+    plan = records.plan
+    better = "higher" if plan.direction == "maximize" else "lower"
+    lines = [f"Δ is in units of {plan.metric}; {better} is better.", _seed_note(plan)]
+    found = groups(records)
+    if found:
+        many = [f"{g}: {', '.join(m)}" if m != [g] else g for g, m in found.items()]
+        mean = ", each the mean of its members" if any(len(m) > 1 for m in found.values()) else ""
+        lines.append(f"Domains ({counted(len(found), 'group')}{mean}): {'; '.join(many)}.")
+    lines.append(_margin_note(plan))
+    lines.append(accounted(records))
+    return lines
+
+
+def _margin_note(plan: Plan) -> str:
+    if plan.margin is None:
+        return "No margin was declared, so no effect can be called equivalent."
+    return f"Margin: a difference within ±{plan.margin:g} was declared not to matter."
+
+
+def _seed_note(plan: Plan) -> str:
+    shared = "share randomness across cells (blocks)" if plan.blocking == "seed" else "are independent across cells"
+    return f"{counted(len(plan.seeds), 'seed')} per cell ({_span(plan.seeds)}); runs of one seed {shared}."
+
+
+def _span(seeds: Sequence[int]) -> str:
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))
+
+
+def accounted(records: Records) -> str:
+    """`89 of 90 trials complete, 1 failed (ValueError: ... 1x).`"""
+    complete = records.complete["trial"].nunique()
+    parts = [f"{complete} of {len(records.plan.trials)} trials complete"]
+    lost = records.failures.drop_duplicates("trial")
+    for status, rows in lost.groupby("status", sort=True):
+        reasons = [why for why in (short_reason(r) for r in rows["reason"]) if why]
+        said = "; ".join(f"{why} ({reasons.count(why)}×)" for why in sorted(set(reasons)))
+        parts.append(f"{len(rows)} {status}" + (f": {said}" if said else ""))
+    owed = len(records.plan.trials) - records.frame["trial"].nunique()
+    if owed:
+        parts.append(f"{owed} not run")
+    return ", ".join(parts) + "."
+
+
+def short_reason(reason: Any, width: int = 160) -> str:
+    """The last line of a reason (of a traceback: the exception), cut to `width` characters."""
+    if reason is None or pd.isna(reason):
+        return ""
+    lines = [line.strip() for line in str(reason).splitlines() if line.strip()]
+    text = lines[-1] if lines else ""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def deviations(records: Records) -> list[str]:
+    """How the study differs from its plan, a sentence each; empty if it does not."""
+    plan, frame = records.plan, records.frame
+    lines = []
+    lost = sorted(set(records.failures["trial"]))
+    if lost:
+        lines.append(f"{counted(len(lost), 'trial')} without a complete run: {', '.join(lost)}.")
+    owed = [t for t in plan.trials if t.id not in set(frame["trial"])]
+    if owed:
+        lines.append(f"{counted(len(owed), 'planned trial')} not run yet.")
+    strange = sorted(set(frame["trial"]) - {t.id for t in plan.trials})
+    if strange:
+        lines.append(f"{counted(len(strange), 'trial')} that the plan does not hold: {', '.join(strange)}.")
+    again = frame[frame["attempt"].fillna(1) > 1].drop_duplicates("trial")
+    if len(again):
+        lines.append(
+            f"{counted(len(again), 'trial')} needed more than one attempt: {', '.join(sorted(again['trial']))}."
+        )
+    machines = sorted(set(frame["hardware"].dropna()))
+    if len(machines) > 1:
+        lines.append(f"Trials ran on different hardware ({'; '.join(machines)}): costs are not comparable across it.")
+    scored = records.complete[records.complete["metric"] == plan.metric]
+    sizes = scored.groupby("trial").size()
+    if sizes.nunique() > 1:
+        short = sorted(sizes.index[sizes < sizes.max()])
+        lines.append(f"{counted(len(short), 'trial')} not measured on every domain: {', '.join(map(str, short))}.")
+    return lines
+
+
+def question(plan: Plan) -> str:
+    """What the study asks, in one sentence."""
+    switched = [
+        f"{f.key} ({', '.join(level_name(level) for level in (f.baseline, *f.alternatives))})"
+        for f in plan.factors
+        if f.role == "factor"
+    ]
+    strata = [f.key for f in plan.factors if f.role == "across"]
+    apart = f", separately for each {listed(strata)}" if strata else ""
+    return f"How does {plan.metric} depend on {listed(switched)}{apart}, and does that hold across domains?"
+
+
+def summary(effects: Effects, records: Records) -> list[str]:
+    """A sentence per judged contrast over all domains, interactions last."""
+    frame = effects.frame
+    keep = (frame["domain"] == WHOLE) & (frame["target"] == wordings.primary_target(effects, records))
+    frame = frame[keep & (frame["family"] != "domain")]
+    decimals, sure = wordings.places(frame["se"]), wordings.percent(1 - wordings.alpha(effects, records))
+    return [_sentence(row, decimals, sure) for row in frame.to_dict("records")]
+
+
+def _sentence(row: Mapping[Any, Any], decimals: int, sure: str) -> str:
+    where = f" ({row['stratum']})" if row["stratum"] else ""
+    p = wordings.p_value(row["p_adjusted"])
+    test = f"refused: {row['refusal']}" if row["refusal"] else f"p {p}" if p.startswith("<") else f"p = {p}"
+    reach = f"{sure} interval {wordings.interval(row['low'], row['high'], decimals)}"
+    size = wordings.signed(row["estimate"], decimals)
+    return f"{wordings.contrast(row)}{where}: {size} ({reach}, {test}), {wordings.verdict(row)}."
+
+
+def methods(effects: Effects, records: Records) -> str:
+    """The methods paragraph, from the plan: what was run and how it was judged."""
+    plan = records.plan
+    said = [_design_sentence(plan)]
+    if plan.excluded:
+        said.append(f"{counted(len(plan.excluded), 'cell')} had been excluded by rule beforehand.")
+    said.append(f"The plan (hash {plan.hash[:12]}) was locked before the first trial.")
+    found = groups(records)
+    over = f" on {counted(len(found), 'domain group')} ({listed(found)})" if found else ""
+    inner = "; the domains of a group are averaged first, groups count equally" if found else ""
+    better = "higher" if plan.direction == "maximize" else "lower"
+    said.append(f"The primary metric is {plan.metric} ({better} is better){over}{inner}.")
+    said.append("Effects are linear contrasts of cell means; the unit of replication is the training run.")
+    overall = effects.frame[effects.frame["domain"] == WHOLE]
+    said += footnotes(effects, records, overall)[:3]
+    said.append(_seed_note(plan))
+    said.append(_margin_note(plan))
+    said.append(accounted(records))
+    return " ".join(said)
+
+
+def _design_sentence(plan: Plan) -> str:
+    switched = [
+        f"{f.key} ({', '.join(map(level_name, f.levels))}; baseline {level_name(f.baseline)})" for f in plan.factors
+    ]
+    design = plan.design.rpartition(".")[2].replace("_", " ")
+    return (
+        f"We varied {listed(switched)} in a {design} design of {counted(len(plan.cells), 'cell')}, each run with "
+        f"{counted(len(plan.seeds), 'seed')} ({_span(plan.seeds)}): {counted(len(plan.trials), 'trial')}."
+    )

@@ -1,0 +1,154 @@
+"""How numbers, verdicts and targets are said: formats and words that tables, figures and sentences share."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ablate.records import Records
+from ablate.stats.effects import Effects
+
+# target -> its short name (column heads, legends) and what it claims
+TARGETS = {
+    "these_domains": ("these domains", "new training runs on these domains"),
+    "new_domains": ("new domains", "new domains of this kind"),
+}
+MARKS = {"better": "↑", "worse": "↓", "equivalent": "≈", "undecided": "?"}
+MARKS_NOTE = "↑ better, ↓ worse, ≈ equivalent (inside the margin), ? undecided: verdicts after correction."
+FAMILY_WORDS = {
+    "main": "Main effects (averaged over the other factors)",
+    "leave_one_out": "Leave-one-out (one component removed from the full system)",
+    "step": "Steps (each rung against the one before)",
+    "simple": "Simple effects (cell against the baseline cell)",
+    "noninferiority": "Non-inferiority (declared comparisons)",
+    "interaction": "Interactions (differences of differences)",
+    "domain": "Within each domain group",
+}
+MINUS = "−"
+MISSING = "–"
+
+
+def places(errors: Iterable[float]) -> int:
+    """Decimals at which the median standard error shows two significant digits; 3 if there is none."""
+    sizes = sorted(e for e in (float(e) for e in errors) if math.isfinite(e) and e > 0)
+    if not sizes:
+        return 3
+    return min(8, max(0, 1 - math.floor(math.log10(sizes[len(sizes) // 2]))))
+
+
+def plain(number: float, decimals: int) -> str:
+    """A number with a true minus sign; never a negative zero."""
+    if number is None or not math.isfinite(number):
+        return MISSING if number is None or math.isnan(number) else ("∞" if number > 0 else f"{MINUS}∞")
+    text = f"{abs(number):.{decimals}f}"
+    negative = number < 0 and float(text) != 0
+    return f"{MINUS}{text}" if negative else text
+
+
+def signed(number: float, decimals: int) -> str:
+    """A difference: always with its sign, unless it rounds to zero."""
+    text = plain(number, decimals)
+    unsigned = text.startswith((MINUS, MISSING)) or (text != "∞" and float(text) == 0)
+    return text if unsigned else f"+{text}"
+
+
+def interval(low: float, high: float, decimals: int) -> str:
+    """`[low, high]`, with a round bracket at an end that is open."""
+    if math.isnan(low) and math.isnan(high):
+        return MISSING
+    left, right = ("(" if math.isinf(low) else "["), (")" if math.isinf(high) else "]")
+    return f"{left}{signed(low, decimals)}, {signed(high, decimals)}{right}"
+
+
+def p_value(p: float) -> str:
+    """Three decimals without the leading zero; `<.001` below that."""
+    if math.isnan(p):
+        return MISSING
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def quantity(number: float) -> str:
+    """A cost: whole numbers in full with commas, others to three significant digits, never an exponent."""
+    if math.isnan(number):
+        return MISSING
+    if number == 0 or not math.isfinite(number):
+        return plain(number, 0)
+    if float(number).is_integer():
+        return f"{int(number):,}"
+    return f"{number:,.{max(0, 2 - math.floor(math.log10(abs(number))))}f}"
+
+
+def percent(share: float) -> str:
+    """`95 %`."""
+    return f"{round(100 * share, 4):g} %"
+
+
+def whole(number: Any) -> str:
+    """A count, or a dash."""
+    return MISSING if pd.isna(number) else f"{number:g}"
+
+
+def listed(words: Iterable[object], last: str = "and") -> str:
+    """`a, b and c`."""
+    *head, tail = [str(w) for w in words] or [""]
+    return f"{', '.join(head)} {last} {tail}" if head else tail
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def runs(effect: Mapping[Any, Any]) -> str:
+    """Independent runs behind an estimate, seeds in brackets."""
+    return f"{whole(effect['n_runs'])} ({whole(effect['n_seeds'])})"
+
+
+def verdict(effect: Mapping[Any, Any]) -> str:
+    """The verdict with its note, and the margin where the question has one of its own."""
+    margin = effect["margin"]
+    shown = effect["family"] == "noninferiority" and pd.notna(margin)
+    parts = [
+        f"{effect['verdict']} (margin {margin:g})" if shown else str(effect["verdict"]),
+        str(effect["note"]),
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def contrast(effect: Mapping[Any, Any]) -> str:
+    """`data: clean vs raw`."""
+    return f"{effect['factor']}: {effect['level']} vs {effect['versus']}"
+
+
+def primary_target(effects: Effects, records: Records | None) -> str:
+    """The target that verdicts follow: the plan's, or without a plan the first that the effects have."""
+    if records is not None:
+        return records.plan.analysis.target
+    targets = effects.frame["target"]
+    return str(targets.iloc[0]) if len(targets) else "these_domains"
+
+
+def alpha(effects: Effects, records: Records | None) -> float:
+    """The family-wise error rate: the plan's, or without a plan the one that the intervals give away."""
+    if records is not None:
+        return records.plan.analysis.alpha
+    for row in effects.frame.to_dict("records"):
+        if pd.notna(row["level_ci"]) and row["correction"] in ("holm", "none"):
+            tests = row["family_size"] if row["correction"] == "holm" else 1
+            return round((1 - float(row["level_ci"])) * float(tests), 6)
+    return 0.05
+
+
+def family_heading(part: pd.DataFrame, before: Sequence[str] = ()) -> str:
+    """The heading over the rows of one family: what it is, and what it was corrected for."""
+    return ": ".join([*filter(None, before), f"{FAMILY_WORDS[part['family'].iloc[0]]}; {correction(part)}"])
+
+
+def correction(part: pd.DataFrame) -> str:
+    """`Holm over 5 tests`, as the rows of one family say it."""
+    said = []
+    for name, size in dict.fromkeys(zip(part["correction"], part["family_size"], strict=True)):
+        tests = counted(int(size), "test") if pd.notna(size) else "its tests"
+        said.append("not corrected" if name == "none" else f"{str(name).capitalize()} over {tests}")
+    return ", ".join(said)
