@@ -5,109 +5,28 @@ of a cell is kept as its difference from the base config, so that drift can be s
 """
 
 import json
-import os
+import operator
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
-from ablate.designs import build_cells, design_named
-from ablate.errors import PlanError, StudyError
-from ablate.factors import Cell, Factor, Level, Trial, digest, is_list
+from ablate.analyses import DEFAULT_FAMILIES, Analysis, Comparison, Family, Target, require_margin
+from ablate.designs import build_cells, design_name, design_named
+from ablate.drifts import differences, drift, flatten
+from ablate.errors import PlanError, StudyError, require_keys, require_one_of
+from ablate.factors import Cell, Factor, Level, Trial, digest, is_list, level_name
+from ablate.files import write_whole
 
-Target = Literal["these_domains", "new_domains"]
-Family = Literal["main", "simple", "interaction", "leave_one_out", "step", "noninferiority", "domain"]
+__all__ = ["CLEAN", "PLAN_FILE", "WHOLE", "Analysis", "Comparison", "Family", "Plan", "Target", "plan"]
+__all__ += ["differences", "drift", "flatten", "require_keys", "require_one_of", "write_whole"]
+
 PLAN_FILE = "plan.json"
 FORMAT = 1
-
-# What a table shows unless the analysis names its families: what the design can answer.
-DEFAULT_FAMILIES: dict[str, tuple[Family, ...]] = {
-    "full_factorial": ("main", "simple", "interaction", "domain"),
-    "one_at_a_time": ("simple", "domain"),
-    "leave_one_out": ("leave_one_out", "domain"),
-    "cumulative": ("step", "simple", "domain"),
-}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A declared non-inferiority question: is `cell` worse than `versus` by less than `margin`?
-
-    Attributes:
-        name: how tables call it.
-        cell, versus: levels by factor key; factors left out are averaged with equal weights.
-        margin: the largest loss, in units of the metric, that still counts as no worse; positive.
-    """
-
-    name: str
-    cell: Mapping[str, Level]
-    versus: Mapping[str, Level]
-    margin: float | None = None
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """How the records will be judged; declared with the plan and never chosen from results.
-
-    Attributes:
-        target: what an effect is about: `these_domains` (new training runs, same domains) or `new_domains`
-            (new domains of this kind as well). Both are printed; verdicts follow this one.
-        alpha: family-wise error rate of every family.
-        families: which families of contrasts to compute; None takes what the design can answer.
-        correction: `holm`, or `dunnett` (max-t over the simple effects; needs `variances: pooled`).
-        variances: `welch` (each cell its own run variance) or `pooled`.
-        comparisons: non-inferiority questions.
-    """
-
-    target: Target = "these_domains"
-    alpha: float = 0.05
-    families: tuple[Family, ...] | None = None
-    correction: Literal["holm", "dunnett"] = "holm"
-    variances: Literal["welch", "pooled"] = "welch"
-    comparisons: tuple[Comparison, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name, allowed in [
-            ("target", get_args(Target)),
-            ("correction", ("holm", "dunnett")),
-            ("variances", ("welch", "pooled")),
-        ]:
-            require_one_of(getattr(self, name), allowed, f"analysis.{name}")
-        for family in self.families or ():
-            require_one_of(family, get_args(Family), "analysis.families")
-        if not 0 < self.alpha < 1:
-            raise PlanError(f"alpha is {self.alpha}", where="analysis.alpha", allowed=["a number between 0 and 1"])
-        if self.correction == "dunnett" and self.variances != "pooled":
-            raise PlanError(
-                "Dunnett's test needs one run variance for all cells",
-                where="analysis.correction",
-                remedy="declare `variances: pooled`, or keep `correction: holm`",
-            )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """An analysis from plain values (JSON or a config); unknown keys are named."""
-        values = dict(values)
-        require_keys(values, [f.name for f in fields(cls)], "analysis")
-        comparisons = []
-        for c in values.pop("comparisons", None) or ():
-            require_keys(c, [f.name for f in fields(Comparison)], "analysis.comparisons")
-            try:
-                comparisons.append(Comparison(**c))
-            except TypeError as error:
-                raise PlanError(
-                    f"a comparison is incomplete: {error}",
-                    where="analysis.comparisons",
-                    remedy="give name, cell, versus and margin",
-                ) from error
-        families = values.pop("families", None)
-        return cls(
-            **values,
-            families=None if families is None else tuple(families),
-            comparisons=tuple(comparisons),
-        )
+WHOLE = "all"  # the domain of what belongs to the run and to no test set
+CLEAN = "none"  # the shift of a domain that was not changed
 
 
 @dataclass(frozen=True)
@@ -212,7 +131,7 @@ class Plan:
             "margin": self.margin,
             "blocking": self.blocking,
             "domains": {group: list(members) for group, members in self.domains.items()},
-            "analysis": _analysis_dict(self.analysis),
+            "analysis": self.analysis.to_dict(),
             "config": dict(self.config),
             "provenance": dict(self.provenance),
         }
@@ -268,11 +187,13 @@ class Plan:
             raise StudyError(
                 "no plan is locked here", where=str(path), remedy="run the study, or name a study's folder"
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, PlanError) as error:
             raise StudyError(
-                f"the plan cannot be read: {error!r}", where=str(path), remedy="restore it from version control"
+                f"the plan cannot be read: {type(error).__name__}: {error}",
+                where=str(path),
+                remedy="restore it from version control",
             ) from error
-        if values.get("hash") != plan.hash:
+        if values.get("hash") != digest({k: v for k, v in values.items() if k not in ("hash", "provenance")}):
             raise StudyError(
                 "the plan was edited after it was locked: its hash does not match",
                 where=str(path),
@@ -317,23 +238,19 @@ def plan(
     Raises:
         PlanError: says which argument, what is allowed, and what to do.
     """
-    factors = _named_factors(factors, baseline or {}, across)
+    factors = _named_factors(factors, baseline or {}, (across,) if isinstance(across, str) else across)
     build = design_named(design) if isinstance(design, str) else design
-    if isinstance(domains, Mapping):
-        groups = {str(g): (members,) if isinstance(members, str) else tuple(members) for g, members in domains.items()}
-    else:
-        groups = {str(d): (str(d),) for d in domains}
     made = Plan(
         name=name,
         factors=factors,
         cells=tuple(build_cells(factors, build)),
         seeds=_seed_list(seeds),
-        design=design if isinstance(design, str) else f"{design.__module__}.{design.__qualname__}",
+        design=design if isinstance(design, str) else design_name(design),
         metric=metric,
         direction=direction,
         margin=margin,
         blocking=blocking,
-        domains=groups,
+        domains=_domain_groups(domains),
         analysis=analysis if isinstance(analysis, Analysis) else Analysis.from_dict(analysis or {}),
     )
     made = _leave_out(made, exclude)
@@ -345,7 +262,7 @@ def _named_factors(
     factors: Mapping[str, Iterable[Level]] | Sequence[Factor], baseline: Mapping[str, Level], across: Sequence[str]
 ) -> tuple[Factor, ...]:
     if isinstance(factors, Mapping):
-        factors = [Factor(key, tuple(levels)) for key, levels in factors.items()]
+        factors = [Factor(key, levels) for key, levels in factors.items()]  # type: ignore[arg-type] # it makes a tuple
     keys = [f.key for f in factors]
     for key in [*baseline, *across]:
         require_one_of(key, keys, "baseline" if key in baseline else "across", "factor")
@@ -362,113 +279,72 @@ def _named_factors(
 
 
 def _seed_list(seeds: int | Iterable[int]) -> tuple[int, ...]:
-    values = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     where, remedy = "seeds", "give how many (`seeds: 5`) or a list of whole numbers"
+    given = seeds if isinstance(seeds, Iterable) else range(seeds) if type(seeds) is int else (seeds,)
+    try:
+        values = tuple(-1 if isinstance(seed, bool) else operator.index(seed) for seed in given)
+    except TypeError:
+        values = (-1,)
     if not values:
         raise PlanError("no seeds: nothing would be run", where=where, remedy=remedy)
-    if any(isinstance(s, bool) or not isinstance(s, int) or not 0 <= s < 2**32 for s in values):
-        raise PlanError(f"seeds are {values}", where=where, allowed=["whole numbers from 0 to 2^32 - 1"], remedy=remedy)
+    if not all(0 <= seed < 2**32 for seed in values):
+        allowed = ["whole numbers from 0 to 2^32 - 1"]
+        raise PlanError(f"seeds are {seeds!r:.120}", where=where, allowed=allowed, remedy=remedy)
     if len(set(values)) < len(values):
         raise PlanError("a seed occurs twice: it would be the same run", where=where, remedy=remedy)
     return values
 
 
+def _domain_groups(domains: Mapping[str, Iterable[str]] | Iterable[str]) -> dict[str, tuple[str, ...]]:
+    if not isinstance(domains, Mapping):
+        domains = {name: (name,) for name in ([domains] if isinstance(domains, str) else domains)}
+    groups = {str(g): (members,) if isinstance(members, str) else tuple(members) for g, members in domains.items()}
+    members = [domain for group in groups.values() for domain in group]
+    twice = sorted({domain for domain in members if members.count(domain) > 1})
+    if twice:
+        raise PlanError(f"domains in two groups: {', '.join(twice)}", where="domains", remedy="name each domain once")
+    for group in groups:
+        if not groups[group]:
+            raise PlanError(f"domain group {group!r} is empty", where="domains", remedy="name its domains")
+    if WHOLE in {*groups, *members}:
+        remedy = "give it another name: this one stands for all domains, and for the run as a whole"
+        raise PlanError(f"{WHOLE!r} cannot be the name of a domain", where="domains", remedy=remedy)
+    return groups
+
+
 def _leave_out(made: Plan, rules: Sequence[Mapping[str, Any]]) -> Plan:
-    levels = {f.key: f for f in made.factors}
+    by_key = {f.key: f for f in made.factors}
+    if isinstance(rules, Mapping) or not all(isinstance(rule, Mapping) and rule for rule in rules):
+        raise PlanError("exclude is a list of rules", where="exclude", allowed=["[{factor: level, ...}, ...]"])
     for rule in rules:
         for key, wanted in rule.items():
-            require_one_of(key, levels, "exclude", "factor")
+            require_one_of(key, by_key, "exclude", "factor")
             for word in wanted if is_list(wanted) else [wanted]:
-                levels[key].level(word)
-    out = [cell for cell in made.cells if any(rule and cell.agrees(rule) for rule in rules)]
+                by_key[key].level(word)
+    out = tuple(cell for cell in made.cells if any(cell.agrees(rule) for rule in rules))
     kept = tuple(cell for cell in made.cells if cell not in out)
-    return replace(made, cells=kept, excluded=tuple(out), exclude=tuple(dict(rule) for rule in rules))
+    if len(kept) < 2:
+        raise PlanError(f"{len(kept)} cell(s) are left: nothing to compare", where="exclude", remedy="loosen the rules")
+    for f in made.factors:
+        gone = {level_name(cell[f.key]) for cell in out} - {level_name(cell[f.key]) for cell in kept}
+        if gone:
+            raise PlanError(
+                f"no cell is left with {f.key}={', '.join(sorted(gone))}",
+                where="exclude",
+                remedy="take the level out of the factor, or loosen the rules",
+            )
+    plain = tuple({key: list(want) if is_list(want) else want for key, want in rule.items()} for rule in rules)
+    return replace(made, cells=kept, excluded=out, exclude=plain)
 
 
 def _check(made: Plan) -> None:
-    if len(made.cells) < 2:
-        raise PlanError(
-            f"{len(made.cells)} cell(s) are left: nothing to compare", where="exclude", remedy="loosen the rules"
-        )
     require_one_of(made.direction, ("maximize", "minimize"), "direction")
     require_one_of(made.blocking, ("seed", "none"), "blocking")
+    require_margin(made.margin, "margin")
+    if not made.metric or not isinstance(made.metric, str):
+        raise PlanError(f"the metric is {made.metric!r}", where="metric", remedy="name it as the task does")
+    by_key = {f.key: f for f in made.factors}
     for c in made.analysis.comparisons:
-        for side in (c.cell, c.versus):
-            for key, word in side.items():
-                by_key = {f.key: f for f in made.factors}
-                require_one_of(key, by_key, f"analysis.comparisons.{c.name}", "factor")
-                by_key[key].level(word)
-    margins = [("margin", made.margin), *((f"analysis.comparisons.{c.name}.margin", c.margin) for c in made.analysis.comparisons)]
-    for where, margin in margins:
-        if margin is not None and not margin > 0:
-            raise PlanError(f"a margin of {margin}", where=where, allowed=["a positive number, in units of the metric"])
-    members = [d for group in made.domains.values() for d in group]
-    twice = sorted({d for d in members if members.count(d) > 1})
-    if twice:
-        raise PlanError(f"domains in two groups: {', '.join(twice)}", where="domains", remedy="name each domain once")
-
-
-def drift(locked: Plan, now: Plan) -> list[str]:
-    """What differs between two plans, a line each: `key: before -> now`; empty if they are one study."""
-    before, after = ({k: v for k, v in p.to_dict().items() if k != "provenance"} for p in (locked, now))
-    for values, p in ((before, locked), (after, now)):
-        values["cells"] = {str(c): ch or "baseline" for c, ch in zip(p.cells, p.changes or p.cells, strict=True)}
-        values["factors"] = {f.key: {"levels": list(f.levels), "baseline": f.baseline} for f in p.factors}
-    return list(differences(flatten(before), flatten(after)))
-
-
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """`key: before -> after` for every key whose value differs between two flat mappings."""
-    for key in dict.fromkeys([*before, *after]):
-        old, new = before.get(key, "(absent)"), after.get(key, "(absent)")
-        if old != new:
-            yield f"{key}: {old} -> {new}"
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one flat mapping with dotted keys; lists are leaves, an empty mapping stays one."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{name}."))
-        else:
-            flat[name] = value
-    return flat
-
-
-def require_one_of(word: object, allowed: Iterable[object], where: str, kind: str = "value") -> None:
-    """PlanError that lists what is allowed, unless `word` is."""
-    allowed = list(allowed)
-    if word not in allowed:
-        raise PlanError(f"unknown {kind} {word!r}", where=where, allowed=allowed, word=word)
-
-
-def require_keys(values: Mapping[str, Any], allowed: Sequence[str], where: str) -> None:
-    """PlanError for the first key of a mapping that nobody reads."""
-    for key in values:
-        require_one_of(key, allowed, where, "key")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash, never sees half of it: aside, flushed to disk, then renamed."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with aside.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def _analysis_dict(analysis: Analysis) -> dict[str, Any]:
-    return {
-        "target": analysis.target,
-        "alpha": analysis.alpha,
-        "families": None if analysis.families is None else list(analysis.families),
-        "correction": analysis.correction,
-        "variances": analysis.variances,
-        "comparisons": [
-            {"name": c.name, "cell": dict(c.cell), "versus": dict(c.versus), "margin": c.margin}
-            for c in analysis.comparisons
-        ],
-    }
+        for key, word in [*c.cell.items(), *c.versus.items()]:
+            require_one_of(key, by_key, f"analysis.comparisons.{c.name}", "factor")
+            by_key[key].level(word)

@@ -5,20 +5,22 @@ stand in the domain `all`.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 
-from ablate.errors import RecordsError, TrialError
+from ablate.errors import PlanError, RecordsError, TrialError
 from ablate.factors import Trial, level_name
-from ablate.plans import Plan
+from ablate.plans import CLEAN, WHOLE, Plan
 
-WHOLE = "all"  # the domain of what belongs to the run and to no test set
-CLEAN = "none"  # the shift of a domain that was not changed
+__all__ = ["CLEAN", "COLUMNS", "STATUSES", "WHOLE", "Records", "measurements"]
+
 STATUSES = ("complete", "failed", "lost", "preempted")
 
 # column -> dtype, in the order of the file; the factor columns (text: level names) stand after `trial`.
@@ -43,6 +45,8 @@ COLUMNS: dict[str, str] = {
     "hardware": "str",
 }
 OPTIONAL = ("score_se", "eval_hash", "n_examples")
+MEASUREMENT = ("domain", "shift", "metric", "value", *OPTIONAL)  # what a row of a task's result may hold
+PLACE = ["trial", "domain", "shift", "metric"]  # what one row is about
 
 
 def measurements(result: object, plan: Plan) -> list[dict[str, Any]]:
@@ -54,13 +58,15 @@ def measurements(result: object, plan: Plan) -> list[dict[str, Any]]:
         plan: for the primary metric and the declared domain groups.
 
     Raises:
-        TrialError: not numbers, NaN or infinite, an undeclared domain, or the primary metric is missing.
+        TrialError: not numbers, NaN or infinite, an undeclared domain, a value given twice, a key that nobody
+            reads, or the primary metric is missing.
     """
+    result = _plain(result)
     if isinstance(result, Real):
         rows: list[Mapping[str, Any]] = [{"metric": plan.metric, "value": result}]
     elif isinstance(result, Mapping):
         rows = [{"metric": metric, "value": value} for metric, value in result.items()]
-    elif isinstance(result, Iterable) and not isinstance(result, str):
+    elif isinstance(result, Iterable) and not isinstance(result, str | bytes | pd.DataFrame):
         rows = list(result)
     else:
         raise TrialError(
@@ -68,6 +74,13 @@ def measurements(result: object, plan: Plan) -> list[dict[str, Any]]:
             allowed=["a number", "{metric: number}", "rows with metric, value, domain, shift"],
         )
     made = [_measurement(row, plan) for row in rows]
+    places = [tuple(row[key] for key in PLACE[1:]) for row in made]
+    twice = (
+        next((place for place in places if places.count(place) > 1), None) if len(set(places)) < len(places) else None
+    )
+    if twice:
+        domain, shift, metric = twice
+        raise TrialError(f"{metric} is given twice for domain {domain!r}, shift {shift!r}", where="the task's result")
     metrics = sorted({str(row["metric"]) for row in made})
     if plan.metric not in metrics:
         raise TrialError(
@@ -80,23 +93,43 @@ def measurements(result: object, plan: Plan) -> list[dict[str, Any]]:
     return made
 
 
+def _plain(value: object) -> object:
+    """A zero-dimensional array or tensor as the number it holds; anything else as it is."""
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return value.item()
+    return value
+
+
 def _measurement(row: object, plan: Plan) -> dict[str, Any]:
+    where = "the task's result"
     if not isinstance(row, Mapping) or not {"metric", "value"} <= set(row):
-        raise TrialError(f"a row without metric and value: {row!r:.120}", where="the task's result")
-    value = row["value"]
-    if hasattr(value, "item"):  # a zero-dimensional array or tensor
-        value = value.item()
+        raise TrialError(f"a row without metric and value: {row!r:.120}", where=where)
+    unknown = [key for key in row if key not in MEASUREMENT]
+    if unknown:
+        raise TrialError(f"unknown key {unknown[0]!r} in a row", where=where, allowed=MEASUREMENT, word=unknown[0])
+    metric, domain, shift = str(row["metric"]), str(row.get("domain", WHOLE)), str(row.get("shift", CLEAN))
+    try:
+        group = WHOLE if domain == WHOLE else plan.group_of(domain if shift == CLEAN else f"{domain}/{shift}")
+    except PlanError as error:
+        remedy = "declare it under `domains`, or do not return it"
+        raise TrialError(error.what, where=where, allowed=error.allowed, remedy=remedy, word=domain) from error
+    value = _number(row["value"], metric, where)
+    extras: dict[str, Any] = {key: _plain(row[key]) for key in OPTIONAL if row.get(key) is not None}
+    if "score_se" in extras and _number(extras["score_se"], "score_se", where) < 0:
+        raise TrialError(f"score_se is {extras['score_se']}", where=where, allowed=["a number, not negative"])
+    if not isinstance(extras.get("n_examples", 1), Integral) or extras.get("n_examples", 1) < 1:
+        raise TrialError(f"n_examples is {extras['n_examples']!r:.80}", where=where, allowed=["a whole number from 1"])
+    return {"domain_group": group, "domain": domain, "shift": shift, "metric": metric, "value": value, **extras}
+
+
+def _number(value: object, name: str, where: str) -> float:
+    value = _plain(value)
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise TrialError(f"{row['metric']} is {value!r:.80}", where="the task's result", allowed=["a number"])
+        raise TrialError(f"{name} is {value!r:.80}", where=where, allowed=["a number"])
     number = float(value)
-    if number != number or number in (float("inf"), float("-inf")):
-        raise TrialError(f"{row['metric']} is {number} (diverged)", where="the task's result")
-    domain, shift = str(row.get("domain", WHOLE)), str(row.get("shift", CLEAN))
-    name = domain if shift == CLEAN else f"{domain}/{shift}"
-    group = WHOLE if domain == WHOLE else plan.group_of(name)
-    extras = {key: row[key] for key in OPTIONAL if row.get(key) is not None}
-    head = {"domain_group": group, "domain": domain, "shift": shift, "metric": str(row["metric"])}
-    return {**head, "value": number, **extras}
+    if not math.isfinite(number):
+        raise TrialError(f"{name} is {number} (diverged)", where=where, allowed=["a finite number"])
+    return number
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +141,8 @@ class Records:
         plan: what was to be run.
 
     Raises:
-        RecordsError: a column is missing or of the wrong type, or a row belongs to no cell or seed of the plan.
+        RecordsError: a column is missing or of the wrong type, a row belongs to no cell or seed of the plan, one
+            trial has two, a value stands twice, or a complete row has no finite value.
     """
 
     frame: pd.DataFrame
@@ -125,14 +159,17 @@ class Records:
             frame = self.frame[order].astype(kinds)
         except (ValueError, TypeError) as error:
             raise RecordsError(f"a column has the wrong type: {error}", where="records") from error
+        frame.attrs = {}
         for f in self.plan.factors:
             known = [level_name(level) for level in f.levels]
-            strange = sorted(set(frame[f.key].dropna()) - set(known))
+            strange = sorted({str(level) for level in frame[f.key].unique()} - set(known))
             if strange:
                 raise RecordsError(f"levels the plan does not have: {', '.join(strange)}", where=f.key, allowed=known)
-        strange = sorted(set(frame["status"]) - set(STATUSES))
+        strange = sorted({str(status) for status in frame["status"].unique()} - set(STATUSES))
         if strange:
-            raise RecordsError(f"unknown status {strange}", where="status", allowed=STATUSES)
+            raise RecordsError(f"unknown status: {', '.join(strange)}", where="status", allowed=STATUSES)
+        _check_trials(frame, self.plan)
+        _check_values(frame)
         object.__setattr__(self, "frame", frame.reset_index(drop=True))
 
     def __len__(self) -> int:
@@ -188,12 +225,19 @@ class Records:
             raise RecordsError("there are no records", where=str(path), remedy="run the study first")
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path)
+            if plan is None and "plan" not in frame.attrs:
+                raise RecordsError("the file carries no plan", where=str(path), remedy="give `plan=`")
             plan = plan or Plan.from_dict(json.loads(frame.attrs["plan"]))
         else:
             plan = plan or Plan.read(path.parent)
             kinds = {**COLUMNS, **{f.key: "str" for f in plan.factors}}
             # "null" and "NA" are level names here; only the empty field is missing
-            frame = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""], float_precision="round_trip")
+            try:
+                frame = pd.read_csv(
+                    path, dtype=kinds, keep_default_na=False, na_values=[""], float_precision="round_trip"
+                )
+            except ValueError as error:
+                raise RecordsError(f"the table cannot be read: {error}", where=str(path)) from error
         return cls(frame, plan)
 
     def outcomes(self) -> dict[str, dict[str, Any]]:
@@ -207,6 +251,37 @@ class Records:
                 keep = ("domain_group", "domain", "shift", "metric", "value", *OPTIONAL)
                 outcome["rows"].append({k: row[k] for k in keep if row[k] is not None})
         return found
+
+
+def _check_trials(frame: pd.DataFrame, plan: Plan) -> None:
+    """Every row is a cell and seed of the plan, and one trial is one of them."""
+    keys = [f.key for f in plan.factors]
+    owed = {(*map(level_name, (cell[key] for key in keys)), seed) for cell in plan.cells for seed in plan.seeds}
+    found = frame[["trial", *keys, "seed"]].drop_duplicates()
+    for row in found.itertuples(index=False, name=None):
+        if row[1:] not in owed:
+            named = ", ".join(f"{key}={value}" for key, value in zip([*keys, "seed"], row[1:], strict=True))
+            raise RecordsError(
+                f"trial {row[0]} is not in the plan: {named}",
+                where="records",
+                remedy="read them with the plan they were made with",
+            )
+    twice = found["trial"][found["trial"].duplicated() | found["trial"].isna()]
+    if len(twice):
+        raise RecordsError(f"trial {twice.iloc[0]} stands for several cells or seeds", where="trial")
+
+
+def _check_values(frame: pd.DataFrame) -> None:
+    """A complete row has a finite value, once."""
+    complete = frame[frame["status"] == "complete"]
+    bad = complete[~np.isfinite(complete["value"]) | complete["metric"].isna()]
+    if len(bad):
+        row = bad.iloc[0]
+        raise RecordsError(f"trial {row['trial']} is complete, but {row['metric']} is {row['value']}", where="value")
+    twice = complete[complete.duplicated(PLACE)]
+    if len(twice):
+        named = ", ".join(f"{key} {twice.iloc[0][key]}" for key in PLACE)
+        raise RecordsError(f"a value stands twice: {named}", where="records", remedy="keep one row of each")
 
 
 def _rows(trial: Trial, outcome: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
