@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ablate.factors import digest
 from ablate.report.tables import Entry, Row, Table
-from ablate.report.wordings import counted
+from ablate.report.wordings import clean, counted
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -40,8 +40,9 @@ _OT1_LETTERS = set("ßæøœÆØŒłŁı")
 # A character that pdflatex may lack: itself under XeTeX and LuaTeX, its code point under pdfTeX.
 _UNICODE_MACRO = r"\providecommand{\ablateunicode}[2]{\ifdefined\Umathcode #2\else\texttt{U+#1}\fi}"
 
-# Total width in characters up to which a font size fits the line of an ordinary page.
-_SIZES = [(85, r"\small"), (105, r"\footnotesize"), (130, r"\scriptsize"), (10**6, r"\tiny")]
+# Total width in characters up to which a font size fits a line of some 450 points (A4 with one-inch margins).
+_SIZES = [(100, r"\small"), (113, r"\footnotesize"), (125, r"\scriptsize"), (10**6, r"\tiny")]
+_WRAPS = (24, 18, 13)  # characters after which text is wrapped: the first at which the table is not too wide
 
 _HTML = """\
 <figure class="ablate-table" id="{{ name }}">
@@ -113,6 +114,8 @@ def markdown(table: Table) -> str:
 def latex(table: Table) -> str:
     r"""A `table` float that needs `\usepackage{booktabs}` and compiles under pdfTeX, XeTeX and LuaTeX."""
     count = len(table.header)
+    wrap = next((w for w in _WRAPS if _characters(table, w) <= 125), _WRAPS[-1])
+    length = _characters(table, wrap)
     names = [name.split("\n") for name in table.header]
     depth = max(map(len, names))
     stacked = [[""] * (depth - len(name)) + name for name in names]
@@ -121,25 +124,24 @@ def latex(table: Table) -> str:
         body.append(r"\midrule" if number == 0 or not heading else r"\addlinespace")
         if heading:
             body.append(rf"\multicolumn{{{count}}}{{@{{}}l}}{{\itshape {_latex(heading)}}} \\")
-        body += [" & ".join(_latex(entry.text) for entry in row) + r" \\" for row in rows]
-    length = _characters(table)
+        body += [
+            " & ".join(_latex_cell(*cell, wrap) for cell in zip(row, table.align, strict=True)) + r" \\" for row in rows
+        ]
     size = next(command for limit, command in _SIZES if length <= limit)
     notes = [rf"\par {_latex(note)}" for note in table.notes]
+    note_size = r"\footnotesize" if length <= 113 else r"\scriptsize"
     lines = [
         r"\begin{table}[htbp]",
         r"\centering",
         rf"\caption{{{_latex(table.title)}}}",
-        rf"{size}\setlength{{\tabcolsep}}{{{4 if length <= 105 else 3}pt}}",
+        rf"{size}\setlength{{\tabcolsep}}{{{4 if length <= 100 else 3}pt}}",
         rf"\begin{{tabular}}{{@{{}}{table.align}@{{}}}}",
         r"\toprule",
         *body,
         r"\bottomrule",
         r"\end{tabular}",
-        *(
-            [r"\par\smallskip", r"\begin{minipage}{\linewidth}\footnotesize", *notes, r"\end{minipage}"]
-            if notes
-            else []
-        ),
+        *([r"\par\smallskip", rf"\begin{{minipage}}{{\linewidth}}{note_size}", *notes] if notes else []),
+        *([r"\end{minipage}"] if notes else []),
         r"\end{table}",
     ]
     text = "\n".join(lines) + "\n"
@@ -198,20 +200,6 @@ def sections(table: Table) -> list[tuple[str, list[Row]]]:
     return parts or [("", [])]
 
 
-def clean(text: str, keep: str = "") -> str:
-    """Text without what no format carries: control characters are spaces, surrogates and bidi overrides �."""
-    return "".join(c if c in keep else _harmless(c) for c in text)
-
-
-def _harmless(c: str) -> str:
-    kind = unicodedata.category(c)
-    if kind in ("Cc", "Zl", "Zp"):
-        return " "
-    if kind == "Cs" or c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069":
-        return "\ufffd"
-    return c
-
-
 def _markdown(text: str) -> str:
     """Escapes what would be read as markup, and no more, so that the source stays readable."""
     text = re.sub(r"([\\`*|~$])", r"\\\1", clean(text).strip())
@@ -248,6 +236,13 @@ def _latex(text: str) -> str:
     return "".join(pieces)
 
 
+def _latex_cell(entry: Entry, align: str, wrap: int) -> str:
+    text = _latex(entry.text)
+    if align == "r" or _width(entry.text) <= wrap:
+        return text
+    return rf"\parbox[t]{{{wrap / 2:g}em}}{{\raggedright {text}\strut}}"
+
+
 def _in_ot1(c: str) -> bool:
     """Whether pdflatex composes the letter in its default encoding."""
     parts = unicodedata.normalize("NFD", c)
@@ -255,10 +250,12 @@ def _in_ot1(c: str) -> bool:
     return c in _OT1_LETTERS or ("À" <= c <= "ž" and composed)
 
 
-def _characters(table: Table) -> int:
+def _characters(table: Table, wrap: int) -> int:
+    """The width of the table in characters, columns of text being wrapped."""
     names = [max(name.split("\n"), key=len) for name in table.header]
     lines = [names, *([e.text for e in row] for row in table.rows if len(row) > 1)]
-    return sum(max(len(line[i]) for line in lines) + 2 for i in range(len(names)))
+    widths = [max(_width(line[i]) for line in lines) for i in range(len(names))]
+    return sum(2 + (w if a == "r" else min(w, wrap)) for w, a in zip(widths, table.align, strict=True))
 
 
 def _html_row(row: Row, align: str, numbers: dict[tuple[str, ...], int]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.errors import RecordsError
-from ablate.plans import write_whole
+from ablate.files import write_whole
 from ablate.records import WHOLE, Records
 from ablate.report import sentences, wordings
 from ablate.stats.effects import Effects
@@ -108,8 +108,8 @@ def table(effects: Effects, records: Records | None = None) -> Table:
     places = wordings.places(frame["se"])
     metric = wordings.listed(frame["metric"].unique())
     interval = f"{wordings.percent(1 - wordings.alpha(effects, records))} interval"
-    head = ["Factor", "Level", "Against", f"Δ {metric}", interval, "p", "Runs\n(seeds)", "Domains", "Verdict"]
-    align = "lllrrrrrl"
+    head = ["Factor", "Level", "Against", f"Δ {metric}", interval, "p", "n", "Verdict"]
+    align = "lllrrrrl"
     if beside:
         name = wordings.TARGETS[str(other["target"].iloc[0])][0]
         head, align = [*head, f"{name}:\n{interval}", "\np"], align + "rr"
@@ -123,7 +123,8 @@ def table(effects: Effects, records: Records | None = None) -> Table:
                 row += _interval_and_p(twin, places) if twin else (Entry("–"), Entry("–"))
             rows.append(row)
     title = f"Ablation of {records.plan.name}: effects on {metric}" if records else f"Effects on {metric}"
-    return Table(title, tuple(head), tuple(rows), sentences.footnotes(effects, records, frame), align)
+    notes = (*sentences.footnotes(effects, records, frame), wordings.REPLICATION_NOTE)
+    return Table(title, tuple(head), tuple(rows), notes, align)
 
 
 def domains_table(effects: Effects, records: Records | None = None) -> Table:
@@ -153,7 +154,7 @@ def domains_table(effects: Effects, records: Records | None = None) -> Table:
     corner = "Domain group" if domains_down else "Contrast"
     metric = wordings.listed(frame["metric"].unique())
     notes = (wordings.MARKS_NOTE, *sentences.footnotes(effects, records, frame))
-    header = (corner, *(columns or ["Δ"]))
+    header = (corner, *(str(name).replace(": ", ":\n", 1) for name in columns or ["Δ"]))
     return Table(f"Effects on {metric or 'the metric'} in each domain group", header, tuple(rows), notes)
 
 
@@ -180,8 +181,7 @@ def _effect_row(effect: dict[Any, Any], places: int) -> Row:
         Entry(wordings.signed(effect["estimate"], places), trials),
         interval,
         p,
-        Entry(wordings.runs(effect), trials),
-        Entry(wordings.whole(effect["n_domains"]), trials),
+        Entry(wordings.replication(effect), trials),
         Entry(wordings.verdict(effect), trials, str(effect["verdict"])),
     )
 

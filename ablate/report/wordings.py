@@ -1,6 +1,7 @@
 """How numbers, verdicts and targets are said: formats and words that tables, figures and sentences share."""
 
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ TARGETS = {
     "new_domains": ("new domains", "new domains of this kind"),
 }
 MARKS = {"better": "↑", "worse": "↓", "equivalent": "≈", "undecided": "?"}
+REPLICATION_NOTE = "n: independent training runs (seeds per cell) × domain groups."
 MARKS_NOTE = "↑ better, ↓ worse, ≈ equivalent (inside the margin), ? undecided: verdicts after correction."
 FAMILY_WORDS = {
     "main": "Main effects (averaged over the other factors)",
@@ -58,7 +60,7 @@ def interval(low: float, high: float, decimals: int) -> str:
     if math.isnan(low) and math.isnan(high):
         return MISSING
     left, right = ("(" if math.isinf(low) else "["), (")" if math.isinf(high) else "]")
-    return f"{left}{signed(low, decimals)}, {signed(high, decimals)}{right}"
+    return f"{left}{plain(low, decimals)}, {plain(high, decimals)}{right}"
 
 
 def p_value(p: float) -> str:
@@ -100,20 +102,22 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def runs(effect: Mapping[Any, Any]) -> str:
-    """Independent runs behind an estimate, seeds in brackets."""
-    return f"{whole(effect['n_runs'])} ({whole(effect['n_seeds'])})"
+def replication(effect: Mapping[Any, Any]) -> str:
+    """What an estimate rests on: `60 (5) × 9`, training runs (seeds per cell) × domain groups."""
+    return f"{whole(effect['n_runs'])} ({whole(effect['n_seeds'])}) × {whole(effect['n_domains'])}"
 
 
 def verdict(effect: Mapping[Any, Any]) -> str:
-    """The verdict with its note, and the margin where the question has one of its own."""
-    margin = effect["margin"]
-    shown = effect["family"] == "noninferiority" and pd.notna(margin)
-    parts = [
-        f"{effect['verdict']} (margin {margin:g})" if shown else str(effect["verdict"]),
-        str(effect["note"]),
-    ]
-    return "; ".join(part for part in parts if part)
+    """The verdict with its note, and the margin where the question has one of its own.
+
+    A refused effect says no more than that: its code stands in the place of p, its sentence in the notes.
+    """
+    said = str(effect["verdict"])
+    if effect["refusal"]:
+        return said
+    if effect["family"] == "noninferiority" and pd.notna(effect["margin"]):
+        said += f" (margin {effect['margin']:g})"
+    return f"{said}; {effect['note']}" if effect["note"] else said
 
 
 def contrast(effect: Mapping[Any, Any]) -> str:
@@ -147,8 +151,23 @@ def family_heading(part: pd.DataFrame, before: Sequence[str] = ()) -> str:
 
 def correction(part: pd.DataFrame) -> str:
     """`Holm over 5 tests`, as the rows of one family say it."""
-    said = []
-    for name, size in dict.fromkeys(zip(part["correction"], part["family_size"], strict=True)):
-        tests = counted(int(size), "test") if pd.notna(size) else "its tests"
-        said.append("not corrected" if name == "none" else f"{str(name).capitalize()} over {tests}")
-    return ", ".join(said)
+    tested = part[part["family_size"] > 0]
+    said = [
+        "one test" if size == 1 else f"{str(name).capitalize()} over {size:g} tests"
+        for name, size in dict.fromkeys(zip(tested["correction"], tested["family_size"], strict=True))
+    ]
+    return ", ".join(said) or "not tested"
+
+
+def clean(text: str, keep: str = "") -> str:
+    """Text without what no format carries: control characters are spaces, surrogates and bidi overrides �."""
+    return "".join(c if c in keep else _harmless(c) for c in text)
+
+
+def _harmless(c: str) -> str:
+    kind = unicodedata.category(c)
+    if kind in ("Cc", "Zl", "Zp"):
+        return " "
+    if kind == "Cs" or c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069":
+        return "\ufffd"
+    return c
