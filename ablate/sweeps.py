@@ -123,7 +123,7 @@ def _read_overrides(
     """Fixed overrides, and the factors by key: those of `params`, then those of the command line, which win."""
     fixed: list[str] = []
     swept: dict[str, Swept] = {}
-    declared = [f"{key}={value}" for key, value in (settings["params"] or {}).items()]
+    declared = [f"{key}={value}" for key, value in settings["params"].items()]
     for override in parser.parse_overrides(declared):
         _sort(override, fixed, swept)
     for override in parser.parse_overrides(list(arguments)):

@@ -18,7 +18,7 @@ class AblateSweeperConf:
     """What a study declares in `hydra.sweeper`; see `ablate.plans.plan` for the meaning of each."""
 
     _target_: str = "hydra_plugins.ablate_sweeper.sweeper.AblateSweeper"
-    params: dict[str, str] | None = None  # factor -> levels, in Hydra's sweep grammar
+    params: dict[str, str] = field(default_factory=dict)  # factor -> levels, in Hydra's sweep grammar
     name: str | None = None
     folder: str | None = None
     design: str = "full_factorial"
