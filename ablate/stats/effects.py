@@ -15,7 +15,7 @@ COLUMNS: dict[str, str] = {
     "domain": "'all', or one domain group",
     "metric": "the metric",
     "target": "these_domains (T1) or new_domains (T2)",
-    "estimate": "difference, in units of the metric, as measured (a negative one is better where the metric is minimised)",
+    "estimate": "difference as measured, in units of the metric (negative is better where the metric is minimised)",
     "se": "standard error",
     "df": "degrees of freedom",
     "statistic": "t",

@@ -1,0 +1,203 @@
+"""Contrasts: every question about a design as weights over its cells, or the refusal of a question it cannot answer."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, islice, pairwise, product
+from math import prod, sqrt
+
+from ablate.designs import baseline_cell, cumulative
+from ablate.factors import Cell, Factor, Level, level_name
+from ablate.plans import Comparison, Family
+from ablate.stats.refusals import NOT_ESTIMABLE, Refusal
+
+JOIN = " × "
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A weighted sum of cell means.
+
+    Attributes:
+        family: the family it is corrected in.
+        factor, level, versus: how tables call it: what is switched, to what, from what.
+        weights: cell -> weight, over cells of the plan; they sum to zero.
+        margin: of a declared comparison; None elsewhere.
+        refusal: R10 where the plan lacks a cell that the contrast needs (the weights are then incomplete).
+    """
+
+    family: Family
+    factor: str
+    level: str
+    versus: str
+    weights: Mapping[Cell, float]
+    margin: float | None = None
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Equal weights over all cells that agree with some levels: those the plan has, and which are missing."""
+
+    weights: Mapping[Cell, float]
+    n_missing: int
+    examples: tuple[str, ...]
+
+
+def build_contrasts(
+    family: Family, factors: Sequence[Factor], cells: Sequence[Cell], comparisons: Sequence[Comparison] = ()
+) -> list[Contrast]:
+    """The contrasts of one family over the cells of one stratum, in the order of factors and levels.
+
+    Args:
+        family: `main` (equal-weight marginal against the baseline level), `simple` (every cell against the baseline
+            cell), `interaction` (differences of differences, averaged over the other factors), `leave_one_out`
+            (full minus full without one, and the total gain), `step` (rung minus rung before) or `noninferiority`.
+        factors: the compared factors (role `factor`).
+        cells: the plan's cells, of those factors only.
+        comparisons: for `noninferiority`.
+    """
+    builders: dict[str, Callable[[Sequence[Factor], Sequence[Cell]], Iterator[Contrast]]] = {
+        "main": _main,
+        "simple": _simple,
+        "interaction": _interactions,
+        "leave_one_out": _leave_one_out,
+        "step": _steps,
+    }
+    if family == "noninferiority":
+        return [_comparison(c, factors, cells) for c in comparisons]
+    return list(builders[family](factors, cells))
+
+
+def _main(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contrast]:
+    for f in factors:
+        for level in f.alternatives:
+            sides = [(1, {f.key: level}), (-1, {f.key: f.baseline})]
+            yield _contrast("main", (f.key,), (level,), (f.baseline,), sides, factors, cells)
+
+
+def _interactions(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contrast]:
+    for f, g in combinations(factors, 2):
+        for a, b in product(f.alternatives, g.alternatives):
+            sides = [
+                (1, {f.key: a, g.key: b}),
+                (-1, {f.key: a, g.key: g.baseline}),
+                (-1, {f.key: f.baseline, g.key: b}),
+                (1, {f.key: f.baseline, g.key: g.baseline}),
+            ]
+            yield _contrast("interaction", (f.key, g.key), (a, b), (f.baseline, g.baseline), sides, factors, cells)
+
+
+def _simple(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contrast]:
+    start = baseline_cell(factors)
+    for cell in cells:
+        if cell != start:
+            yield _between("simple", cell, start, factors, cells)
+
+
+def _leave_one_out(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contrast]:
+    full = baseline_cell(factors)
+    for f in factors:
+        for off in f.alternatives:
+            yield _between("leave_one_out", full, full.replace(**{f.key: off}), factors, cells)
+    if len(factors) > 1:
+        yield _between("leave_one_out", full, bare_cell(factors), factors, cells)
+
+
+def bare_cell(factors: Sequence[Factor]) -> Cell:
+    """Every factor at its last alternative: the system with everything off, where the baseline is everything on."""
+    return Cell({f.key: f.alternatives[-1] for f in factors})
+
+
+def _steps(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contrast]:
+    rungs = cumulative(factors)
+    for before, after in pairwise(rungs):
+        yield _between("step", after, before, factors, cells)
+
+
+def _comparison(c: Comparison, factors: Sequence[Factor], cells: Sequence[Cell]) -> Contrast:
+    weights, refusal = _combine([(1, c.cell), (-1, c.versus)], factors, cells)
+    level, versus = (str(Cell(dict(side))) for side in (c.cell, c.versus))
+    return Contrast("noninferiority", c.name, level, versus, weights, c.margin, refusal)
+
+
+def _between(family: Family, cell: Cell, versus: Cell, factors: Sequence[Factor], cells: Sequence[Cell]) -> Contrast:
+    switched = [f.key for f in factors if cell[f.key] != versus[f.key]]
+    levels, against = [cell[key] for key in switched], [versus[key] for key in switched]
+    return _contrast(family, switched, levels, against, [(1, cell), (-1, versus)], factors, cells)
+
+
+def _contrast(
+    family: Family,
+    keys: Sequence[str],
+    levels: Sequence[Level],
+    versus: Sequence[Level],
+    sides: Sequence[tuple[int, Mapping[str, Level]]],
+    factors: Sequence[Factor],
+    cells: Sequence[Cell],
+) -> Contrast:
+    weights, refusal = _combine(sides, factors, cells)
+    name = JOIN.join(keys)
+    if refusal is not None and family in ("main", "interaction"):
+        chain = [a for a in _aliases(weights, factors, cells) if a != _title(keys, levels)]
+        if chain:
+            refusal = refusal.about(f"{refusal.detail}; aliased with {', '.join(chain)}")
+    return Contrast(
+        family, name, JOIN.join(map(level_name, levels)), JOIN.join(map(level_name, versus)), weights, refusal=refusal
+    )
+
+
+def _combine(
+    sides: Sequence[tuple[int, Mapping[str, Level]]], factors: Sequence[Factor], cells: Sequence[Cell]
+) -> tuple[dict[Cell, float], Refusal | None]:
+    weights: dict[Cell, float] = {}
+    missing = 0
+    examples: list[str] = []
+    for sign, fixed in sides:
+        side = _side(fixed, factors, cells)
+        missing += side.n_missing
+        examples += side.examples
+        for cell, weight in side.weights.items():
+            weights[cell] = weights.get(cell, 0.0) + sign * weight
+    weights = {cell: weight for cell, weight in weights.items() if abs(weight) > 1e-12}
+    if missing:
+        more = f" and {missing - 3} more" if missing > 3 else ""
+        detail = f"the plan lacks {'; '.join(examples[:3])}{more}"
+        return weights, NOT_ESTIMABLE.about(detail)
+    return weights, None if weights else NOT_ESTIMABLE.about("both sides are the same cells")
+
+
+def _side(fixed: Mapping[str, Level], factors: Sequence[Factor], cells: Sequence[Cell]) -> _Side:
+    free = [f for f in factors if f.key not in fixed]
+    needed = prod(len(f.levels) for f in free)
+    members = [cell for cell in cells if cell.agrees(fixed)]
+    present = set(members)
+    wanted = (
+        Cell({f.key: {**fixed, **dict(zip([g.key for g in free], levels, strict=True))}[f.key] for f in factors})
+        for levels in product(*(f.levels for f in free))
+    )
+    n_missing = needed - len(members)
+    absent = islice((str(cell) for cell in wanted if cell not in present), min(3, n_missing))
+    return _Side(dict.fromkeys(members, 1 / needed), n_missing, tuple(absent))
+
+
+def _aliases(weights: Mapping[Cell, float], factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[str]:
+    """Main effects and two-way interactions that have, on the cells there are, the same weights up to a factor."""
+    mine = [weights.get(cell, 0.0) for cell in cells]
+    for size in (1, 2):
+        for group in combinations(factors, size):
+            for levels in product(*(f.alternatives for f in group)):
+                theirs = [_product_weight(cell, group, levels) for cell in cells]
+                norm = sqrt(sum(a * a for a in mine) * sum(b * b for b in theirs))
+                if norm and abs(sum(a * b for a, b in zip(mine, theirs, strict=True))) > (1 - 1e-9) * norm:
+                    yield _title([f.key for f in group], levels)
+
+
+def _product_weight(cell: Cell, group: Sequence[Factor], levels: Sequence[Level]) -> int:
+    return prod(
+        1 if cell[f.key] == level else -1 if cell[f.key] == f.baseline else 0
+        for f, level in zip(group, levels, strict=True)
+    )
+
+
+def _title(keys: Sequence[str], levels: Sequence[Level]) -> str:
+    return JOIN.join(f"{key}={level_name(level)}" for key, level in zip(keys, levels, strict=True))

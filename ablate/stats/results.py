@@ -1,0 +1,106 @@
+"""Results: one contrast in one stratum, domain and target, before and after it is corrected and judged."""
+
+from dataclasses import dataclass
+from math import nan
+from typing import Any
+
+from ablate.plans import Target
+from ablate.stats.contrasts import Contrast
+from ablate.stats.crossed import Components
+from ablate.stats.pivots import Pivot, Student
+from ablate.stats.refusals import NO_MARGIN, Refusal
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known about a contrast; `corrections` fill in the adjusted fields, `equivalence` the verdict.
+
+    Attributes:
+        contrast, stratum, domain, target: what it is about.
+        estimate: the contrast, NaN if a cell has no scores at all.
+        components: the variances behind it; None where refused without interval.
+        pivot: gives its p-values and intervals; None where refused without interval.
+        refusal: why there is no test, or None.
+        margin: what it is compared with, or None.
+        method, note, trials, n_runs, n_seeds, n_domains: as in `Effects`.
+        loading: of a simple effect, its correlation with the baseline cell: sqrt(n_i / (n_0 + n_i)).
+        p, p_equivalence: of this contrast alone; NaN where refused or without margin.
+        p_adjusted, p_equivalence_adjusted, level_ci, family_size, correction: after the correction.
+        verdict: after judging.
+    """
+
+    contrast: Contrast
+    stratum: str
+    domain: str
+    target: Target
+    estimate: float
+    components: Components | None
+    pivot: Pivot | None
+    refusal: Refusal | None
+    margin: float | None
+    method: str
+    note: str = ""
+    trials: tuple[str, ...] = ()
+    n_runs: int = 0
+    n_seeds: int = 0
+    n_domains: int = 0
+    loading: float = nan
+    p: float = nan
+    p_equivalence: float = nan
+    p_adjusted: float = nan
+    p_equivalence_adjusted: float = nan
+    level_ci: float = nan
+    family_size: int = 0
+    correction: str = "none"
+    verdict: str = ""
+
+    @property
+    def family(self) -> tuple[str, str, str]:
+        """What is corrected together: the family, within a stratum and a target."""
+        family = "domain" if self.domain != "all" else self.contrast.family
+        return family, self.stratum, self.target
+
+    @property
+    def answerable(self) -> bool:
+        """Whether the plan alone allows the question; data may still refuse it, and it then counts in its family."""
+        return self.contrast.refusal is None and (self.refusal is None or self.refusal.code != NO_MARGIN.code)
+
+    def interval(self) -> tuple[float, float]:
+        """The interval at `level_ci`; NaN where there is none."""
+        return (nan, nan) if self.pivot is None else self.pivot.interval(self.level_ci)
+
+    def row(self, metric: str, statistic: float) -> dict[str, Any]:
+        """The row of `Effects`."""
+        low, high = self.interval()
+        variance, df = (nan, nan) if self.components is None else self.components.variance(self.target)
+        return {
+            "family": self.family[0],
+            "stratum": self.stratum,
+            "factor": self.contrast.factor,
+            "level": self.contrast.level,
+            "versus": self.contrast.versus,
+            "domain": self.domain,
+            "metric": metric,
+            "target": self.target,
+            "estimate": self.estimate,
+            "se": float(variance) ** 0.5,
+            "df": float(df) if isinstance(self.pivot, Student) else nan,
+            "statistic": statistic,
+            "p": self.p,
+            "p_adjusted": self.p_adjusted,
+            "low": low,
+            "high": high,
+            "level_ci": self.level_ci,
+            "family_size": self.family_size,
+            "correction": self.correction,
+            "n_runs": self.n_runs,
+            "n_seeds": self.n_seeds,
+            "n_domains": self.n_domains,
+            "method": self.method,
+            "margin": nan if self.margin is None else self.margin,
+            "p_equivalence": self.p_equivalence_adjusted,
+            "verdict": self.verdict,
+            "note": self.note,
+            "refusal": "" if self.refusal is None else self.refusal.code,
+            "trials": self.trials,
+        }
