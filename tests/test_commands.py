@@ -1,0 +1,115 @@
+"""The command: verbs, help, wrong words, completion."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import ablate as ab
+from tests import toys
+
+ROOT = Path(__file__).parents[1]
+STUDY = ROOT / "studies" / "digits_shift"
+
+
+def ablate(*words, status=0, cwd=None, module=False, env=None):
+    """Run the command; what it printed."""
+    command = [sys.executable, "-m", "ablate"] if module else [str(Path(sys.executable).with_name("ablate"))]
+    done = subprocess.run(
+        [*command, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})}
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("module", [True, False])
+def test_help_names_verbs_groups_and_settings(tmp_path, module):
+    printed = ablate("--help", cwd=tmp_path, module=module)
+    for words in ("ablate plan", "ablate status", "ablate report", "data:", "objective:", "size:", "margin"):
+        assert words in printed
+
+
+def test_help_plan_and_status_import_no_torch(tmp_path):
+    toy = ab.plan({"data": ["raw", "clean"]}, seeds=2, metric="accuracy")
+    ab.run(toy, toys.surface, folder=tmp_path / "toy", progress=False)
+    for words in (["--help"], ["plan", STUDY], ["status", tmp_path / "toy"]):
+        printed = ablate(*words, cwd=tmp_path, env={"PYTHONPROFILEIMPORTTIME": "1"})
+        assert "| torch\n" not in printed
+        assert "| lightning\n" not in printed
+        assert "| statsmodels\n" not in printed
+
+
+def test_plan_prints_every_cell_and_spends_nothing(tmp_path):
+    shutil.copytree(STUDY, tmp_path / "study", ignore=shutil.ignore_patterns("plan.json", "runs", "records.csv", "tables"))
+    printed = ablate("plan", tmp_path / "study", "hydra.sweeper.seeds=3", cwd=tmp_path)
+    assert "18 cells × 3 seeds" in printed
+    assert "trials:    54" in printed
+    assert "cleaned_augmented" in printed
+    assert "small_good" in printed or "noninferiority" in printed
+    assert not (tmp_path / "study" / "plan.json").exists()
+    assert not (tmp_path / "study" / "runs").exists()
+
+
+def test_the_committed_study_is_the_one_its_plan_locks(tmp_path):
+    assert "locked:    the same plan" in ablate("plan", STUDY, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plna", "x"], "did you mean `ablate plan`?"),
+        (["status", "no/such/folder"], "no such folder"),
+        (["report", "."], "no plan is locked here"),
+        (["plan", "."], "there is no study.yaml"),
+        (["status"], "the following arguments are required: study"),
+    ],
+)
+def test_wrong_words_are_helpful(tmp_path, words, said):
+    command = [sys.executable, "-m", "ablate", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_status_counts_and_gives_reasons(tmp_path):
+    toy = ab.plan({"data": ["raw", "clean"]}, seeds=2, metric="accuracy", name="toy")
+    ab.run(toy, toys.failing, folder=tmp_path / "toy", progress=False)
+    printed = ablate("status", tmp_path / "toy", cwd=tmp_path)
+    assert "toy: 3 complete, 1 failed, 0 left of 4 trials" in printed
+    assert "driver: none" in printed
+    assert "ValueError: a planted failure" in printed
+
+
+def test_report_writes_and_checks(tmp_path):
+    toy = ab.plan({"data": ["raw", "clean"]}, seeds=3, metric="accuracy", name="toy", domains=toys.DOMAINS)
+    folder = tmp_path / "toy"
+    ab.run(toy, toys.surface, folder=folder, progress=False)
+    ablate("report", folder, "--check", status=1, cwd=tmp_path)
+    printed = ablate("report", folder, cwd=tmp_path)
+    for name in ("tables/effects.md", "tables/effects.tex", "tables/effects.csv", "report.html", "plan.json", "records.csv"):
+        assert str(folder / name) in printed
+        assert (folder / name).is_file()
+    assert "fresh" in ablate("report", folder, "--check", cwd=tmp_path)
+    table = folder / "tables" / "effects.md"
+    table.write_text(table.read_text().replace("clean", "cleen", 1))
+    assert "effects.md" in ablate("report", folder, "--check", status=1, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(("line", "offered"), [("ablate obj", "objective="), ("ablate size=", "size=small")])
+def test_hydras_tab_completion_works(tmp_path, line, offered):
+    env = {"COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_CWORD": "1"}
+    assert offered in ablate("-sc", "query=bash", cwd=tmp_path, env=env)
+
+
+def test_help_is_quick(tmp_path):
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import hydra, rich"], check=True)
+    imports = time.perf_counter() - start
+    start = time.perf_counter()
+    ablate("--help", cwd=tmp_path)
+    assert time.perf_counter() - start < 10 * imports, "help takes much longer than importing Hydra"

@@ -1,0 +1,100 @@
+"""Somebody's unchanged Hydra app, in a directory of its own, gets studies by one override."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ablate as ab
+
+APP = Path(__file__).parent / "foreign"
+STUDY = ["-m", "hydra/sweeper=ablate", "model=shallow,deep", "lr=0.1,0.2", "hydra.sweeper.seeds=2"]
+MINIMIZE = ["hydra.sweeper.metric=loss", "hydra.sweeper.direction=minimize"]
+
+
+@pytest.fixture
+def app(tmp_path):
+    """Run the app in a copy of its directory; gives what it printed and its exit status."""
+    shutil.copytree(APP, tmp_path / "app")
+
+    def run(*words, status=0):
+        env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        done = subprocess.run(
+            [sys.executable, "app.py", *words], cwd=tmp_path / "app", env=env, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    run.folder = tmp_path / "app"
+    return run
+
+
+def records(app):
+    (plan,) = app.folder.glob("multirun/*/plan.json")
+    return ab.load(plan.parent)
+
+
+def test_a_float_through_hydras_basic_launcher(app):
+    app(*STUDY, "hydra.sweeper.direction=minimize")
+    frame = records(app).complete
+    assert frame["trial"].nunique() == 8
+    assert set(frame["metric"]) == {"value"}
+    means = frame.groupby("model")["value"].mean()
+    assert means["shallow"] - means["deep"] == pytest.approx(1 / 2 - 1 / 8, abs=0.03)
+
+
+def test_a_mapping_through_our_pool_and_again(app):
+    words = [*STUDY, *MINIMIZE, "hydra/launcher=ablate_local", "hydra.launcher.workers=2", "mapping=true"]
+    printed = app(*words)
+    assert "| model" in printed, "the ablation table is printed"
+    first = records(app)
+    assert set(first.frame["metric"]) == {"loss", "steps"}
+    trial = first.plan.trials[0]
+    (attempt,) = app.folder.glob(f"multirun/*/runs/{trial.id}/1")
+    log = (attempt / "output.log").read_text()
+    assert f"output goes to {attempt}" in log
+    assert (attempt / ".hydra" / "overrides.yaml").read_text().splitlines()[-1] == f"- seed={trial.seed}"
+    app(*words)
+    assert len(list(app.folder.glob("multirun/*/runs/*/*/record.json"))) == 8, "nothing ran twice"
+
+
+@pytest.mark.slow
+def test_joblib_runs_a_batch_and_a_lost_batch_loses_nothing(app):
+    printed = app(*STUDY, *MINIMIZE, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "mapping=true", "kill=true", status=1)
+    assert "lost:" in printed
+    frame = records(app).frame
+    lost = frame[frame["status"] == "lost"]
+    assert set(zip(lost["model"], lost["seed"], strict=True)) == {("deep", 1)}
+    assert frame[frame["status"] == "complete"]["trial"].nunique() == 6
+
+
+@pytest.mark.slow
+def test_a_failing_trial_is_reported_and_the_status_is_not_zero(app):
+    printed = app(*STUDY, "hydra/launcher=ablate_local", "fail=true", status=1)
+    assert "RuntimeError: no convergence" in printed
+    assert "6 of 8 trials complete, 2 failed" in printed
+
+
+def test_a_dry_run_prints_every_cell_and_leaves_nothing(app):
+    printed = app(*STUDY, "hydra.sweeper.dry_run=true")
+    assert "4 cells × 2 seeds" in printed
+    assert printed.count("deep") == 2
+    assert not (app.folder / "multirun").exists()
+
+
+def test_wrong_words_stop_before_anything_runs(app):
+    printed = app("-m", "hydra/sweeper=ablate", "model=shallow,deeep", status=2)
+    assert "'deeep' is not a level" in printed
+    assert "did you mean 'deep'?" in printed
+    assert not (app.folder / "multirun").exists()
+
+
+@pytest.mark.slow
+def test_hydras_own_sweeper_may_use_our_pool(app):
+    app("-m", "hydra/launcher=ablate_local", "model=shallow,deep")
+    assert len(list(app.folder.glob("multirun/*/*/*/.hydra/config.yaml"))) == 2
+    printed = app("-m", "hydra/launcher=ablate_local", "model=deep", "seed=1", "kill=true", status=1)
+    assert "its worker process died (exit code -9)" in printed
