@@ -87,7 +87,7 @@ def domains(effects: Effects, records: Records | None = None) -> "Figure | None"
     if not panels:
         return None
     groups = list(dict.fromkeys(frame["domain"]))
-    columns = min(3, len(panels))
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     with rc_context(_STYLE):
         figure = Figure(figsize=(1.3 + 2.2 * columns, 0.5 + rows * (0.75 + 0.2 * len(groups))), layout="constrained")
@@ -100,6 +100,8 @@ def domains(effects: Effects, records: Records | None = None) -> "Figure | None"
             axes.set_ylim(len(groups) - 0.4, -0.6)
             axes.set_yticks(range(len(groups)), [_short(group, 28) for group in groups])
             _plain_axes(axes)
+        for axes in grid[max(0, len(panels) - columns) : len(panels)]:
+            axes.tick_params(labelbottom=True)
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         figure.supxlabel(_axis_label(frame, records), fontsize=8.5)
@@ -126,7 +128,7 @@ def inline(text: str) -> str:
     names = {INK: "ink", PRIMARY: "first", OTHER: "second", BAND: "band", GRID: "line"}
     for colour, name in names.items():
         text = text.replace(colour, f"var(--{name})")
-    return text
+    return text.strip()
 
 
 def _save(figure: "Figure", out: Any, kind: str, metadata: Mapping[str, str | None]) -> None:

@@ -126,12 +126,11 @@ def trials_table(records: Records) -> Table:
     made: list[Row] = []
     for cell, ids in _cell_trials(plan).items():
         for i in ids:
-            own = (i,)
-            row = [Entry(i, own), *_levels(cell), Entry(str(seeds[i]))]
-            row.append(Entry(state[i], own, "" if state[i] == "complete" else "refused"))
-            row.append(Entry(wordings.whole(attempts.get(i)), own))
-            row.append(Entry(wordings.quantity(float(seconds.get(i, math.nan))), own))
-            row.append(Entry(wordings.plain(float(overall.get(i, math.nan)), places), own))
+            row = [Entry(i, (i,)), *_levels(cell), Entry(str(seeds[i]))]
+            row.append(Entry(state[i], verdict="" if state[i] == "complete" else "refused"))
+            row.append(Entry(wordings.whole(attempts.get(i))))
+            row.append(Entry(wordings.quantity(float(seconds.get(i, math.nan)))))
+            row.append(Entry(wordings.plain(float(overall.get(i, math.nan)), places)))
             made.append((*row, Entry(reasons.get(i, ""))))
     head = ("trial", *_keys(plan), "seed", "status", "attempts", "seconds", f"mean {plan.metric}", "reason")
     return Table("Every trial of the plan", head, tuple(made), (), "l" + "l" * len(plan.factors) + "rlrrrl")

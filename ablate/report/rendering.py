@@ -50,18 +50,20 @@ _HTML = """\
 <caption>{{ title }}</caption>
 <thead><tr>
 {%- for cell in header %}<th class="{{ cell.align }}">{{ cell.lines | join(br) }}</th>{% endfor -%}
-<th class="l">Trials</th></tr></thead>
+{% if sets %}<th class="l">Trials</th>{% endif %}</tr></thead>
 {%- for heading, rows in sections %}
 <tbody>
 {%- if heading %}
 <tr class="heading"><th colspan="{{ header | length + 1 }}">{{ heading }}</th></tr>
 {%- endif %}
 {%- for row in rows %}
-<tr>
+<tr{% if row.anchor %} id="{{ row.anchor }}"{% endif %}>
 {%- for cell in row.cells %}<td class="{{ cell.classes }}"
 {%- if cell.number %} data-trials="{{ cell.number }}" title="{{ cell.hint }}"{% endif -%}
 >{{ cell.text }}</td>{% endfor -%}
-<td class="sets">{% for k in row.sets %}<a href="#{{ name }}-{{ k }}">{{ k }}</a> {% endfor %}</td></tr>
+{% if sets %}<td class="sets">
+{%- for k in row.sets %}{% if not loop.first %} {% endif %}<a href="#{{ name }}-{{ k }}">{{ k }}</a>{% endfor -%}
+</td>{% endif %}</tr>
 {%- endfor %}
 </tbody>
 {%- endfor %}
@@ -153,12 +155,14 @@ def html(table: Table, link: str = "") -> str:
 
     Args:
         table: what to render.
-        link: prefix of the anchors of single trials on the same page; empty where there are none.
+        link: prefix of the anchors of single trials on the same page; empty where there are none. A row whose
+            first cell is a trial's own id becomes its anchor.
     """
-    sets = list(dict.fromkeys(entry.trials for row in table.rows for entry in row if entry.trials))
+    sets = list(dict.fromkeys(entry.trials for row in table.rows for entry in row if _names_a_set(entry)))
     numbers = {ids: k for k, ids in enumerate(sets, 1)}
     parts = [
-        (clean(heading), [_html_row(row, table.align, numbers) for row in rows]) for heading, rows in sections(table)
+        (clean(heading), [_html_row(row, table.align, numbers, link) for row in rows])
+        for heading, rows in sections(table)
     ]
     header = [
         {"lines": clean(name, keep="\n").split("\n"), "align": align}
@@ -178,13 +182,23 @@ def csv(table: Table) -> str:
     headed = any(heading for heading, _ in parts)
     out = io.StringIO()
     writer = csv_module.writer(out, lineterminator="\n")
-    header = [_csv(name) for name in table.header]
+    header = [disarm(name) for name in table.header]
     writer.writerow(["section", *header] if headed else header)
     for heading, rows in parts:
         for row in rows:
-            cells = [_csv(entry.text) for entry in row]
-            writer.writerow([_csv(heading), *cells] if headed else cells)
+            cells = [disarm(entry.text) for entry in row]
+            writer.writerow([disarm(heading), *cells] if headed else cells)
     return out.getvalue()
+
+
+def disarm(text: str) -> str:
+    """Text for a field of a CSV file: numbers plain, and a quote before what a spreadsheet takes for a formula."""
+    text = clean(text)
+    number = text.replace("−", "-")
+    if text and NUMBER.fullmatch(number):
+        return number.replace(",", "").removeprefix("+")
+    formula = text.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠"))
+    return f"'{text}" if formula else text
 
 
 def sections(table: Table) -> list[tuple[str, list[Row]]]:
@@ -258,24 +272,24 @@ def _characters(table: Table, wrap: int) -> int:
     return sum(2 + (w if a == "r" else min(w, wrap)) for w, a in zip(widths, table.align, strict=True))
 
 
-def _html_row(row: Row, align: str, numbers: dict[tuple[str, ...], int]) -> dict[str, object]:
-    cells = [_html_cell(entry, a, numbers.get(entry.trials)) for entry, a in zip(row, align, strict=True)]
-    return {"cells": cells, "sets": sorted({numbers[entry.trials] for entry in row if entry.trials})}
+def _names_a_set(entry: Entry) -> bool:
+    """Whether the trials of a cell are worth listing: there are some, and the cell is not itself their name."""
+    return bool(entry.trials) and entry.trials != (entry.text,)
+
+
+def _html_row(row: Row, align: str, numbers: dict[tuple[str, ...], int], link: str) -> dict[str, object]:
+    own = row[0].trials and not _names_a_set(row[0])
+    return {
+        "cells": [_html_cell(entry, a, numbers.get(entry.trials)) for entry, a in zip(row, align, strict=True)],
+        "sets": sorted({numbers[entry.trials] for entry in row if entry.trials in numbers}),
+        "anchor": f"{link}{row[0].text}" if link and own else "",
+    }
 
 
 def _html_cell(entry: Entry, align: str, number: int | None) -> dict[str, object]:
     classes = " ".join(filter(None, [align, entry.verdict.replace(" ", "-")]))
     hint = f"trial set {number}: {counted(len(entry.trials), 'trial')}"
     return {"text": clean(entry.text), "classes": classes, "number": number, "hint": hint}
-
-
-def _csv(text: str) -> str:
-    text = clean(text)
-    number = text.replace("−", "-")
-    if text and NUMBER.fullmatch(number):
-        return number.replace(",", "").removeprefix("+")
-    dangerous = text.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠"))  # formulas to a spreadsheet
-    return f"'{text}" if dangerous else text
 
 
 def _page_title(table: Table) -> str:

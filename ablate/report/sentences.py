@@ -31,69 +31,50 @@ def groups(records: Records) -> dict[str, list[str]]:
 
 
 def footnotes(effects: Effects, records: Records | None, shown: pd.DataFrame) -> tuple[str, ...]:
-    """What must stand below a table of effects: target, test, correction, seeds, domains, margin, refusals.
+    """What must stand below a table of effects: the effects' own notes, and what the plan and the records add.
 
     Args:
-        effects: all of them, for their notes.
-        records: for the plan's words and the accounting; left out without them.
+        effects: for their notes (engine, target, correction, margin, refusals).
+        records: for units, seeds, domains and the accounting; left out without them.
         shown: the rows of effects that the table shows.
     """
-    lines = [_target_note(effects, records, shown)]
-    methods = list(dict.fromkeys(str(m) for m in shown["method"] if m))
-    if methods:
-        lines.append(f"Test: t of a linear contrast of cell means; {'; '.join(methods)}.")
-    families = [
-        f"{wordings.FAMILY_WORDS[str(name)].split(' (')[0].lower()}: {wordings.correction(part)}"
-        for name, part in shown.groupby("family", sort=False)
-    ]
-    rate = wordings.alpha(effects, records)
-    lines.append(
-        f"p is corrected within each family ({'; '.join(families)}) to a family-wise error rate of {rate:g}; "
-        "the interval beside it is the simultaneous one of the same family."
-    )
+    lines = list(effects.notes)
+    if "domain" in set(shown["family"]):
+        lines.append("Each domain group by itself: intervals and verdicts are about new training runs on it.")
+    if "noninferiority" in set(shown["family"]):
+        half = wordings.alpha(effects, records) / 2
+        lines.append(
+            f"Non-inferiority: p is one-sided, against a loss of the margin or more, and judged at {half:g}, "
+            "so that it agrees with the interval."
+        )
+    decided = shown["verdict"].isin(["better", "worse"])
+    if (decided & (shown["low"] <= 0) & (shown["high"] >= 0)).any():
+        lines.append("Holm's p is stronger than the interval beside it: a decided row may have one that still holds 0.")
     if records is not None:
-        lines += _plan_notes(records)
-    lines += effects.notes
+        account = accounted(records)
+        lines = [line for line in lines if not account.startswith(line.rstrip("."))]  # the same, with reasons
+        lines += [*_plan_notes(effects, records), account]
     return tuple(dict.fromkeys(lines))
 
 
-def _target_note(effects: Effects, records: Records | None, shown: pd.DataFrame) -> str:
-    if set(shown["family"]) == {"domain"}:
-        return "Intervals and verdicts are about new training runs on each domain group by itself."
-    primary = wordings.primary_target(effects, records)
-    text = f"Interval, p and verdict are about {wordings.TARGETS[primary][1]}"
-    others = [t for t in wordings.TARGETS if t != primary and (effects.frame["target"] == t).any()]
-    text += "".join(f"; beside them: {wordings.TARGETS[t][1]}" for t in others) + "."
-    if records is not None and "new_domains" in [primary, *others]:
-        rows = records.complete[records.complete["domain"] != WHOLE]
-        if rows["domain"].nunique() == 1 and rows["shift"].nunique() > 1:
-            text += f" A new domain of this kind is here a new shift of the same items ({rows['domain'].iloc[0]})."
-    return text
-
-
-def _plan_notes(records: Records) -> list[str]:
+def _plan_notes(effects: Effects, records: Records) -> list[str]:
     plan = records.plan
     better = "higher" if plan.direction == "maximize" else "lower"
-    lines = [f"Δ is in units of {plan.metric}; {better} is better.", _seed_note(plan)]
+    shared = "share randomness across cells" if plan.blocking == "seed" else "are independent across cells"
+    lines = [
+        f"Δ is in units of {plan.metric}; {better} is better.",
+        f"{counted(len(plan.seeds), 'seed')} per cell ({_span(plan.seeds)}); runs of one seed {shared}.",
+    ]
     found = groups(records)
     if found:
         many = [f"{g}: {', '.join(m)}" if m != [g] else g for g, m in found.items()]
         mean = ", each the mean of its members" if any(len(m) > 1 for m in found.values()) else ""
         lines.append(f"Domains ({counted(len(found), 'group')}{mean}): {'; '.join(many)}.")
-    lines.append(_margin_note(plan))
-    lines.append(accounted(records))
+    rows = records.complete[records.complete["domain"] != WHOLE]
+    shifts = rows["domain"].nunique() == 1 and rows["shift"].nunique() > 1
+    if shifts and (effects.frame["target"] == "new_domains").any():
+        lines.append(f"A new domain of this kind is here a new shift of the same items ({rows['domain'].iloc[0]}).")
     return lines
-
-
-def _margin_note(plan: Plan) -> str:
-    if plan.margin is None:
-        return "No margin was declared, so no effect can be called equivalent."
-    return f"Margin: a difference within ±{plan.margin:g} was declared not to matter."
-
-
-def _seed_note(plan: Plan) -> str:
-    shared = "share randomness across cells (blocks)" if plan.blocking == "seed" else "are independent across cells"
-    return f"{counted(len(plan.seeds), 'seed')} per cell ({_span(plan.seeds)}); runs of one seed {shared}."
 
 
 def _span(seeds: Sequence[int]) -> str:
@@ -167,13 +148,13 @@ def question(plan: Plan) -> str:
     return f"How does {plan.metric} depend on {listed(switched)}{apart}, and does that hold across domains?"
 
 
-def summary(effects: Effects, records: Records) -> list[str]:
-    """A sentence per judged contrast over all domains, interactions last."""
+def summary(effects: Effects, records: Records) -> list[tuple[str, str]]:
+    """Verdict and sentence of every judged contrast over all domains, under the plan's target."""
     frame = effects.frame
     keep = (frame["domain"] == WHOLE) & (frame["target"] == wordings.primary_target(effects, records))
     frame = frame[keep & (frame["family"] != "domain")]
     decimals, sure = wordings.places(frame["se"]), wordings.percent(1 - wordings.alpha(effects, records))
-    return [_sentence(row, decimals, sure) for row in frame.to_dict("records")]
+    return [(str(row["verdict"]), _sentence(row, decimals, sure)) for row in frame.to_dict("records")]
 
 
 def _sentence(row: Mapping[Any, Any], decimals: int, sure: str) -> str:
@@ -186,7 +167,7 @@ def _sentence(row: Mapping[Any, Any], decimals: int, sure: str) -> str:
 
 
 def methods(effects: Effects, records: Records) -> str:
-    """The methods paragraph, from the plan: what was run and how it was judged."""
+    """The methods paragraph, from plan and effects: what was run and how it was judged."""
     plan = records.plan
     said = [_design_sentence(plan)]
     if plan.excluded:
@@ -194,16 +175,13 @@ def methods(effects: Effects, records: Records) -> str:
     said.append(f"The plan (hash {plan.hash[:12]}) was locked before the first trial.")
     found = groups(records)
     over = f" on {counted(len(found), 'domain group')} ({listed(found)})" if found else ""
-    inner = "; the domains of a group are averaged first, groups count equally" if found else ""
+    inner = "; the domains of a group are averaged first, and groups count equally" if found else ""
     better = "higher" if plan.direction == "maximize" else "lower"
     said.append(f"The primary metric is {plan.metric} ({better} is better){over}{inner}.")
-    said.append("Effects are linear contrasts of cell means; the unit of replication is the training run.")
-    overall = effects.frame[effects.frame["domain"] == WHOLE]
-    said += footnotes(effects, records, overall)[:3]
-    said.append(_seed_note(plan))
-    said.append(_margin_note(plan))
-    said.append(accounted(records))
-    return " ".join(said)
+    said.append("Effects are linear contrasts of cell means.")
+    account = accounted(records)
+    said += [note for note in effects.notes if not account.startswith(note.rstrip("."))]
+    return " ".join([*said, account])
 
 
 def _design_sentence(plan: Plan) -> str:

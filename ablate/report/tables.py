@@ -122,6 +122,8 @@ def table(effects: Effects, records: Records | None = None) -> Table:
                 twin = beside.get(tuple(effect[c] for c in CONTRAST))
                 row += _interval_and_p(twin, places) if twin else (Entry("–"), Entry("–"))
             rows.append(row)
+        if part["family"].iloc[0] == "leave_one_out":
+            rows += _sum_row(part, places, len(head))
     title = f"Ablation of {records.plan.name}: effects on {metric}" if records else f"Effects on {metric}"
     notes = (*sentences.footnotes(effects, records, frame), wordings.REPLICATION_NOTE)
     return Table(title, tuple(head), tuple(rows), notes, align)
@@ -169,6 +171,21 @@ def _sections(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
                 before = [str(stratum), str(metric) if several else ""]
                 parts.append((wordings.family_heading(part, before), part))
     return parts
+
+
+def _sum_row(part: pd.DataFrame, places: int, width: int) -> list[Row]:
+    """The sum of the single contributions, to stand below the total gain, if the part has one (its last row).
+
+    Of a component with several levels the last counts: it is the one that the total takes away.
+    """
+    total = part.iloc[-1]
+    single = part.iloc[:-1].drop_duplicates("factor", keep="last")
+    if len(single) < 2 or total["factor"] != " × ".join(single["factor"]):
+        return []
+    trials = tuple(dict.fromkeys(i for ids in single["trials"] for i in ids))
+    size = Entry(wordings.signed(float(single["estimate"].sum()), places), trials)
+    words = [Entry("sum of the single ones"), Entry(""), Entry(""), size]
+    return [(*words, *(Entry(wordings.MISSING) for _ in range(width - len(words))))]
 
 
 def _effect_row(effect: dict[Any, Any], places: int) -> Row:

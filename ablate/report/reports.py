@@ -1,0 +1,187 @@
+"""The written report of a study: tables, figures and one self-contained page, and the check that they are fresh.
+
+All of it is a function of `plan.json` and the records: nothing depends on the clock, on the folder, or on who
+finished first. Tables are compared byte for byte; figures, whose bytes belong to a library, by the stamp they carry.
+"""
+
+import io
+import re
+from collections.abc import Mapping
+from csv import writer as csv_writer
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablate.factors import digest
+from ablate.files import write_whole
+from ablate.records import Records
+from ablate.report import inventories, rendering, sentences, wordings
+from ablate.report.tables import Table, domains_table, table
+from ablate.stats.effects import COLUMNS, Effects
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+PAGE = "report.html"
+_SVG = re.compile(r"<svg\b.*?</svg>", re.DOTALL)
+_TRIAL = "trial-"  # prefix of the anchors of single trials on the page
+
+
+def write_report(records: Records, folder: Path) -> list[Path]:
+    """Write `tables/`, `figures/` and `report.html` into a study's folder, each file whole; returns their paths.
+
+    Raises:
+        RecordsError: no trial is complete.
+    """
+    from ablate.report import figures
+    from ablate.stats.attribution import attribute
+
+    effects = attribute(records)
+    stamp = make_stamp(effects, records)
+    drawn = {name: figure for name, figure in _figures(effects, records).items() if figure is not None}
+    svgs = {name: figures.svg(figure, stamp) for name, figure in drawn.items()}
+    contents: dict[str, str | bytes] = {**_table_files(effects, records)}
+    contents |= {f"figures/{name}.svg": text for name, text in svgs.items()}
+    contents |= {f"figures/{name}.pdf": figures.pdf(figure, stamp) for name, figure in drawn.items()}
+    contents[PAGE] = make_page(effects, records, {name: figures.inline(text) for name, text in svgs.items()})
+    paths = []
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+        paths.append(path)
+    return paths
+
+
+def check_report(folder: Path) -> list[str]:
+    """What in a study's folder does not match its plan and records: a line per file, empty if all is fresh."""
+    from ablate.stats.attribution import attribute
+
+    path = next(
+        (p for p in (folder / "records.csv", folder / "records.parquet") if p.is_file()), folder / "records.csv"
+    )
+    records = Records.read(path)
+    effects = attribute(records)
+    stamp = make_stamp(effects, records)
+    lines = [_compare(folder, name, text) for name, text in _table_files(effects, records).items()]
+    names = ["forest", *(["domains"] if (effects.frame["family"] == "domain").any() else [])]
+    lines += [_find(folder, f"figures/{name}{suffix}", stamp) for name in names for suffix in (".svg", ".pdf")]
+    lines.append(_compare(folder, PAGE, make_page(effects, records, dict.fromkeys(names, "<svg></svg>"))))
+    return [line for line in lines if line]
+
+
+def make_stamp(effects: Effects, records: Records) -> str:
+    """Digest of everything that a report shows: the effects, the records in a fixed order, and the plan."""
+    order = ["trial", "domain_group", "domain", "shift", "metric"]
+    rows = records.frame.sort_values(order, kind="stable").to_csv(index=False, lineterminator="\n")
+    return digest([full_csv(effects), rows, records.plan.hash])
+
+
+def full_csv(effects: Effects) -> str:
+    """Every column of the effects, ten significant digits, trial ids separated by spaces."""
+    out = io.StringIO()
+    writer = csv_writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in effects.frame.to_dict("records"):
+        writer.writerow([_field(row[column]) for column in COLUMNS])
+    return out.getvalue()
+
+
+def make_page(effects: Effects, records: Records, svgs: Mapping[str, str]) -> str:
+    """The report as one HTML page that loads nothing: inline style and figures, no script, every cell with its trials.
+
+    Args:
+        effects: what is reported.
+        records: what they were made from.
+        svgs: figures by name (`forest`, `domains`), as `figures.inline` gives them.
+    """
+    plan = records.plan
+    shown = {name: rendering.html(made, link=_TRIAL) for name, made in _tables(effects, records).items()}
+    everything = rendering.html(inventories.trials_table(records), link=_TRIAL)
+    return _template().render(
+        plan=plan,
+        stamp=make_stamp(effects, records),
+        question=wordings.clean(sentences.question(plan)),
+        target=wordings.TARGETS[wordings.primary_target(effects, records)][1],
+        verdicts=_verdicts(effects, records),
+        tables=shown,
+        trials=everything,
+        svgs=svgs,
+        account=wordings.clean(sentences.accounted(records)),
+        deviations=[wordings.clean(line) for line in sentences.deviations(records)],
+        methods=wordings.clean(sentences.methods(effects, records)),
+        commit=str(plan.provenance.get("commit") or ""),
+    )
+
+
+def _verdicts(effects: Effects, records: Records) -> list[dict[str, str]]:
+    return [
+        {"verdict": verdict.replace(" ", "-"), "text": wordings.clean(sentence)}
+        for verdict, sentence in sentences.summary(effects, records)
+    ]
+
+
+def _tables(effects: Effects, records: Records) -> dict[str, Table]:
+    return {
+        "effects": table(effects, records),
+        "domains": domains_table(effects, records),
+        "cells": inventories.cells_table(records),
+        "costs": inventories.cost_table(records),
+        "accounting": inventories.accounting_table(records),
+    }
+
+
+def _table_files(effects: Effects, records: Records) -> dict[str, str]:
+    """Path in the folder -> content, of everything that is compared byte for byte."""
+    made = {
+        f"tables/{name}{suffix}": text
+        for name, shown in _tables(effects, records).items()
+        for suffix, text in rendering.files(shown).items()
+    }
+    return {**made, "tables/effects_full.csv": full_csv(effects)}
+
+
+def _figures(effects: Effects, records: Records) -> dict[str, Any]:
+    from ablate.report import figures
+
+    return {"forest": figures.forest(effects, records), "domains": figures.domains(effects, records)}
+
+
+def _field(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.10g}"
+    return rendering.disarm(str(value))
+
+
+def _compare(folder: Path, name: str, expected: str) -> str:
+    path = folder / name
+    if not path.is_file():
+        return f"{name}: missing"
+    found, wanted = path.read_bytes().decode(errors="replace"), expected
+    if name == PAGE:
+        found, wanted = _SVG.sub("", found), _SVG.sub("", wanted)
+    if found == wanted:
+        return ""
+    pairs = zip([*found.splitlines(), ""], [*wanted.splitlines(), ""], strict=False)
+    line = next((k for k, (a, b) in enumerate(pairs, 1) if a != b), 1)
+    return f"{name}: stale, from line {line} on it is not what plan and records give"
+
+
+def _find(folder: Path, name: str, stamp: str) -> str:
+    path = folder / name
+    if not path.is_file():
+        return f"{name}: missing"
+    if stamp.encode() in path.read_bytes():
+        return ""
+    return f"{name}: stale, it was drawn from other effects, records or another plan"
+
+
+@cache
+def _template() -> "Template":
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return environment.get_template("page.html")
