@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from ablate.drifts import drift
 from ablate.errors import AblateError, StudyError
 from ablate.factors import level_name
-from ablate.plans import PLAN_FILE, Plan, drift
+from ablate.plans import PLAN_FILE, Plan
 from ablate.records import Records
 from ablate.runs import Runs
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablate.drifts import differences, drift
 from ablate.environments import commit, file_digest, packages
 from ablate.errors import PlanError, StudyError
 from ablate.factors import Cell, Trial, digest
 from ablate.launchers import InProcess, Launcher, LocalPool
-from ablate.plans import PLAN_FILE, Plan, differences, drift
+from ablate.plans import PLAN_FILE, Plan
 from ablate.records import Records, measurements
 from ablate.runs import Attempt, Record, Runs, Task, conclude, failure
 
@@ -59,12 +60,16 @@ def run(
     _make(home)
     with Ledger(home, plan) as ledger:
         runs = Runs(home)
-        outcomes = _outcomes(home, plan, runs)
+        locked = _locked_plan(home, plan, runs)
+        outcomes = _outcomes(home, plan, runs) if locked else {}
         left = [t for t in plan.trials if outcomes.get(t.id, {}).get("status") != "complete"]
-        plan = _lock_plan(home, plan, bool(left))
+        if left:
+            _refuse_new_code(locked or plan, plan, home)
+            _preflight(plan, task, left, launcher)
+        if locked is None:
+            plan.write(home)
         ledger.reconcile(outcomes)
         if left:
-            _preflight(plan, task, left, launcher)
             with _progress(plan, outcomes, progress) as bar:
                 _drive(plan, task, launcher, ledger, runs, retries, bar)
         return _collect(home, plan)
@@ -116,25 +121,33 @@ def _outcomes(home: Path, plan: Plan, runs: Runs) -> dict[str, Record]:
     return outcomes
 
 
-def _lock_plan(home: Path, plan: Plan, running: bool) -> Plan:
-    """Write the plan before the first trial; later, refuse one that differs, or changed sources and packages."""
+def _locked_plan(home: Path, plan: Plan, runs: Runs) -> Plan | None:
+    """The plan locked in the folder, if trials were run under it; refuses one that is not this plan."""
     if not (home / PLAN_FILE).is_file():
         if (home / RECORDS_FILE).exists():
             raise StudyError("there are records but no plan", where=str(home), remedy=f"restore {PLAN_FILE}")
-        plan.write(home)
-        return plan
+        return None
+    if not runs.begun and not (home / RECORDS_FILE).exists():
+        return None  # nothing was measured under it
     locked = Plan.read(home)
-    changed = drift(locked, plan)
     if locked.name != plan.name:
         raise StudyError(
             f"the folder holds another study, {locked.name!r}; this one is {plan.name!r}",
             where=str(home / PLAN_FILE),
             remedy="give each study a folder of its own",
         )
-    if not changed and running:
-        for kind in ("packages", "sources"):
-            before, after = locked.provenance.get(kind, {}), plan.provenance.get(kind, {})
-            changed += [f"{kind}: {line}" for line in differences(before, after)]
+    _refuse(drift(locked, plan), home)
+    return locked
+
+
+def _refuse_new_code(locked: Plan, plan: Plan, home: Path) -> None:
+    """Trials that are left would run with other packages or sources than those that are done."""
+    for kind in ("packages", "sources"):
+        before, after = locked.provenance.get(kind, {}), plan.provenance.get(kind, {})
+        _refuse([f"{kind}: {line}" for line in differences(before, after)], home)
+
+
+def _refuse(changed: list[str], home: Path) -> None:
     if changed:
         shown = [f"    {line:.300}" for line in changed[:12]]
         more = [f"    ... and {len(changed) - 12} more"] if len(changed) > 12 else []
@@ -143,7 +156,6 @@ def _lock_plan(home: Path, plan: Plan, running: bool) -> Plan:
             where=str(home / PLAN_FILE),
             remedy="put it back, or give the changed study a folder of its own; nothing was run or overwritten",
         )
-    return locked
 
 
 def _preflight(plan: Plan, task: Task, left: list[Trial], launcher: Launcher) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 from ablate.environments import describe, hardware
 from ablate.errors import StudyError
 from ablate.factors import Trial, level_name
-from ablate.plans import Plan, write_whole
+from ablate.files import write_whole
+from ablate.plans import Plan
 
 Task = Callable[[Trial], object]
 Record = dict[str, Any]
@@ -48,6 +49,11 @@ class Runs:
     def root(self) -> Path:
         """`<study>/runs`."""
         return self.folder / "runs"
+
+    @property
+    def begun(self) -> bool:
+        """Whether any trial was ever tried here."""
+        return self.root.is_dir() and any(p.is_dir() for p in self.root.iterdir())
 
     def claim(self, trial: Trial) -> Attempt:
         """Take the next attempt at a trial: its folder is made here, and by nobody else.

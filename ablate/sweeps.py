@@ -18,10 +18,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ablate.drifts import flatten
 from ablate.environments import commit, file_digest, sources
 from ablate.errors import PlanError
 from ablate.factors import Cell, Level, level_name
-from ablate.plans import Plan, flatten, plan
+from ablate.plans import Plan, plan
 
 
 def conf_dir() -> Path:

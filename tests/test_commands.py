@@ -20,7 +20,12 @@ def ablate(*words, status=0, cwd=None, module=False, env=None):
     """Run the command; what it printed."""
     command = [sys.executable, "-m", "ablate"] if module else [str(Path(sys.executable).with_name("ablate"))]
     done = subprocess.run(
-        [*command, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})}
+        [*command, *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **(env or {})},
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -44,7 +49,9 @@ def test_help_plan_and_status_import_no_torch(tmp_path):
 
 
 def test_plan_prints_every_cell_and_spends_nothing(tmp_path):
-    shutil.copytree(STUDY, tmp_path / "study", ignore=shutil.ignore_patterns("plan.json", "runs", "records.csv", "tables"))
+    shutil.copytree(
+        STUDY, tmp_path / "study", ignore=shutil.ignore_patterns("plan.json", "runs", "records.csv", "tables")
+    )
     printed = ablate("plan", tmp_path / "study", "hydra.sweeper.seeds=3", cwd=tmp_path)
     assert "18 cells × 3 seeds" in printed
     assert "trials:    54" in printed
@@ -91,7 +98,14 @@ def test_report_writes_and_checks(tmp_path):
     ab.run(toy, toys.surface, folder=folder, progress=False)
     ablate("report", folder, "--check", status=1, cwd=tmp_path)
     printed = ablate("report", folder, cwd=tmp_path)
-    for name in ("tables/effects.md", "tables/effects.tex", "tables/effects.csv", "report.html", "plan.json", "records.csv"):
+    for name in (
+        "tables/effects.md",
+        "tables/effects.tex",
+        "tables/effects.csv",
+        "report.html",
+        "plan.json",
+        "records.csv",
+    ):
         assert str(folder / name) in printed
         assert (folder / name).is_file()
     assert "fresh" in ablate("report", folder, "--check", cwd=tmp_path)

@@ -205,10 +205,17 @@ def test_an_unwritable_folder_is_named_before_anything_runs(tmp_path):
 
 def test_a_preflight_names_every_broken_level_before_anything_runs(tmp_path):
     task = toys.Checked()
-    with pytest.raises(PlanError, match="(?s)data=clean.*no such column") as caught:
+    with pytest.raises(PlanError, match=r"(?s)data=clean.*no such column") as caught:
         run(declare(), task, tmp_path)
     assert "nothing was trained" in str(caught.value)
     assert not list(tmp_path.rglob("ran"))
+
+
+def test_a_plan_under_which_nothing_was_run_may_be_changed(tmp_path):
+    with pytest.raises(PlanError):
+        run(declare(), toys.Checked(), tmp_path)
+    declare(margin=0.5).write(tmp_path)
+    assert run(declare(), toys.surface, tmp_path).plan.margin is None
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -23,7 +23,12 @@ def app(tmp_path):
     def run(*words, status=0):
         env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         done = subprocess.run(
-            [sys.executable, "app.py", *words], cwd=tmp_path / "app", env=env, capture_output=True, text=True, timeout=120
+            [sys.executable, "app.py", *words],
+            cwd=tmp_path / "app",
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -63,7 +68,9 @@ def test_a_mapping_through_our_pool_and_again(app):
 
 @pytest.mark.slow
 def test_joblib_runs_a_batch_and_a_lost_batch_loses_nothing(app):
-    printed = app(*STUDY, *MINIMIZE, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "mapping=true", "kill=true", status=1)
+    printed = app(
+        *STUDY, *MINIMIZE, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "mapping=true", "kill=true", status=1
+    )
     assert "lost:" in printed
     frame = records(app).frame
     lost = frame[frame["status"] == "lost"]
