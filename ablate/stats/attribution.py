@@ -8,9 +8,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from ablate.errors import PlanError
+from ablate.analyses import Analysis, Comparison, Family, Target, require_margin
+from ablate.errors import PlanError, require_one_of
 from ablate.factors import Factor
-from ablate.plans import Analysis, Comparison, Family, Plan, Target, require_one_of
+from ablate.plans import Plan
 from ablate.records import Records
 from ablate.stats import equivalence
 from ablate.stats.contrasts import Contrast, build_contrasts
@@ -85,6 +86,8 @@ def attribute(
         RecordsError: the data lack a column, a level or the metric.
     """
     require_one_of(test, get_args(Test), "test")
+    require_one_of(direction, (None, "maximize", "minimize"), "direction")
+    require_margin(margin, "margin")
     declared = _drop_none(metric=metric, direction=direction, margin=margin)
     analysis = _drop_none(target=target, alpha=alpha, families=families, correction=correction, variances=variances)
     if comparisons is not None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import combinations, islice, pairwise, product
 from math import prod, sqrt
 
+from ablate.analyses import Comparison, Family
 from ablate.designs import baseline_cell, cumulative
 from ablate.factors import Cell, Factor, Level, level_name
-from ablate.plans import Comparison, Family
 from ablate.stats.refusals import NOT_ESTIMABLE, Refusal
 
 JOIN = " × "

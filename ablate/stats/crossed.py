@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ablate.plans import Target
+from ablate.analyses import Target
 
 Array = NDArray[np.float64]
 

@@ -96,7 +96,8 @@ def select_part(layout: Layout, contrast: Mapping[Cell, float], pooled: bool) ->
     """
     weights = np.array([contrast.get(cell, 0.0) for cell in layout.cells])
     used = weights != 0
-    rows = used | ((layout.complete > 0) if pooled else False)
+    sound = np.array([not (twice or gaps) for twice, gaps in zip(layout.doubled, layout.ragged, strict=True)])
+    rows = used | ((layout.complete > 0) & sound if pooled else False)
     present = np.asarray(~np.isnan(layout.scores).any(-1))
     keep = present[rows].all(0) if layout.blocked else np.ones(present.shape[1], bool)
     counts = (present & keep).sum(1)[used]

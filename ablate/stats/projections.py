@@ -6,7 +6,7 @@ from math import inf
 
 from scipy import stats
 
-from ablate.plans import Target
+from ablate.analyses import Target
 from ablate.stats.crossed import Components
 from ablate.stats.equivalence import Direction
 from ablate.stats.results import Result

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import nan
 from typing import Any
 
-from ablate.plans import Target
+from ablate.analyses import Target
 from ablate.stats.contrasts import Contrast
 from ablate.stats.crossed import Components
 from ablate.stats.pivots import Pivot, Student

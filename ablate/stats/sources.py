@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ablate.analyses import Analysis, Comparison
 from ablate.designs import cumulative, full_factorial, leave_one_out, one_at_a_time
 from ablate.errors import RecordsError
 from ablate.factors import Cell, Factor, level_name
-from ablate.plans import Analysis, Comparison, Plan
-from ablate.records import CLEAN, WHOLE, Records
+from ablate.plans import CLEAN, WHOLE, Plan
+from ablate.records import Records
 
 FAILED = ("failed", "lost")  # a preempted trial resumes: it is missing, not failed
 
