@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ablate.factors import Cell
+
 if TYPE_CHECKING:
     from ablate.plans import Plan
 
@@ -13,7 +15,8 @@ def drift(locked: "Plan", now: "Plan") -> list[str]:
     before, after = ({k: v for k, v in p.to_dict().items() if k != "provenance"} for p in (locked, now))
     for values, p in ((before, locked), (after, now)):
         changes = p.changes or ({},) * len(p.cells)
-        values["cells"] = {str(c): change or "as the base" for c, change in zip(p.cells, changes, strict=True)}
+        cells = [str(Cell(dict(sorted(cell.items())))) for cell in p.cells]
+        values["cells"] = {cell: change or "as the base" for cell, change in zip(cells, changes, strict=True)}
         values["factors"] = {f["key"]: {k: v for k, v in f.items() if k != "key"} for f in values["factors"]}
     lines = list(differences(flatten(before), flatten(after)))
     return lines or ([] if locked.hash == now.hash else ["the order of the factors or of the cells"])

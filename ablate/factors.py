@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,11 +68,10 @@ class Factor:
                     remedy="give a list or mapping a name of its own: a config group option",
                 )
         names = [level_name(level) for level in self.levels]
-        if any(not name.strip() for name in names) or any(
-            isinstance(level, float) and not math.isfinite(level) for level in self.levels
-        ):
+        infinite = any(isinstance(level, float) and not math.isfinite(level) for level in self.levels)
+        if infinite or any(not name.strip() or not is_text(name) for name in names):
             raise PlanError(
-                f"a blank or non-finite level among {self.levels}",
+                f"a blank, non-finite or unprintable level among {self.levels}",
                 where=where,
                 remedy="give the level a name",
             )
@@ -163,6 +163,11 @@ class Cell(Mapping[str, Level]):
 
 def _names(levels: Mapping[str, Any]) -> dict[str, str]:
     return {key: level_name(level) for key, level in levels.items()}
+
+
+def is_text(name: str) -> bool:
+    """Whether a name holds no control characters and no half characters: it can stand in any file and table."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
 
 
 def is_list(value: object) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.errors import PlanError, RecordsError, TrialError
-from ablate.factors import Trial, level_name
+from ablate.factors import Trial, is_text, level_name
 from ablate.plans import CLEAN, WHOLE, Plan
 
 __all__ = ["CLEAN", "COLUMNS", "STATUSES", "WHOLE", "Records", "measurements"]
@@ -108,6 +108,8 @@ def _measurement(row: object, plan: Plan) -> dict[str, Any]:
     if unknown:
         raise TrialError(f"unknown key {unknown[0]!r} in a row", where=where, allowed=MEASUREMENT, word=unknown[0])
     metric, domain, shift = str(row["metric"]), str(row.get("domain", WHOLE)), str(row.get("shift", CLEAN))
+    if not all(map(is_text, (metric, domain, shift))):
+        raise TrialError(f"a control character in {metric!r}, {domain!r} or {shift!r}", where=where)
     try:
         group = WHOLE if domain == WHOLE else plan.group_of(domain if shift == CLEAN else f"{domain}/{shift}")
     except PlanError as error:
@@ -126,7 +128,10 @@ def _number(value: object, name: str, where: str) -> float:
     value = _plain(value)
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TrialError(f"{name} is {value!r:.80}", where=where, allowed=["a number"])
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
         raise TrialError(f"{name} is {number} (diverged)", where=where, allowed=["a finite number"])
     return number
@@ -233,9 +238,7 @@ class Records:
             kinds = {**COLUMNS, **{f.key: "str" for f in plan.factors}}
             # "null" and "NA" are level names here; only the empty field is missing
             try:
-                frame = pd.read_csv(
-                    path, dtype=kinds, keep_default_na=False, na_values=[""], float_precision="round_trip"
-                )
+                frame = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
             except ValueError as error:
                 raise RecordsError(f"the table cannot be read: {error}", where=str(path)) from error
         return cls(frame, plan)
@@ -285,7 +288,7 @@ def _check_values(frame: pd.DataFrame) -> None:
 
 
 def _rows(trial: Trial, outcome: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
-    head = {
+    head: dict[str, Any] = {
         "trial": trial.id,
         **{key: level_name(level) for key, level in trial.cell.items()},
         "seed": trial.seed,
@@ -293,4 +296,6 @@ def _rows(trial: Trial, outcome: Mapping[str, Any], plan: Plan) -> list[dict[str
         "phase": "confirm",
         **{key: outcome.get(key) for key in ("status", "reason", "attempt", "seconds", "hardware")},
     }
+    if head["reason"] is not None:  # an exception's text: anything
+        head["reason"] = "".join(c if is_text(c) else " " for c in head["reason"])
     return [{**head, **row} for row in outcome.get("rows") or [{}]]
