@@ -11,10 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from ablate.analyses import Target
 
 Array = NDArray[np.float64]
+FEW = 2  # degrees of freedom of the runs up to which their weight is taken with caution
+CAUTION = 0.25  # chance that a run variance is larger than the bound used then
 
 
 @dataclass(frozen=True)
@@ -43,18 +46,22 @@ class Components:
 
         `these_domains`: over new runs on the same domains. `new_domains`: over new runs and new domains;
         domain + run - joint by Satterthwaite, but never less than one of the first two (then with its own
-        degrees of freedom), so that a component estimated below zero does not narrow the interval.
+        degrees of freedom), so that a component estimated below zero does not narrow the interval. Where the runs
+        give two degrees of freedom or fewer (three blocks), their own estimate is too uncertain to weigh them by,
+        and Satterthwaite's intervals would cover .93 at 95 % and .98 at 99.5 %: there the weight is taken from a
+        bound that the true run variance exceeds in a quarter of studies (.94 to .99, and .988 or more).
         """
         if target == "these_domains":
             return self.run, self.df_run
-        total = self.domain + self.run - self.joint
+        total, larger = self.domain + self.run - self.joint, np.maximum(self.domain, self.run)
         with np.errstate(invalid="ignore", divide="ignore"):
             df = total**2 / (
                 self.domain**2 / self.df_domain + self.run**2 / self.df_run + self.joint**2 / self.df_joint
             )
-        larger = np.maximum(self.domain, self.run)
-        df_larger = np.where(self.domain >= self.run, self.df_domain, self.df_run)
-        return np.maximum(total, larger), np.where(self.bounded, df_larger, df)
+            df = np.where(self.bounded, np.where(self.domain >= self.run, self.df_domain, self.df_run), df)
+            run = self.run * self.df_run / (2 * special.gammaincinv(self.df_run / 2, CAUTION))
+            cautious = (self.domain + run) ** 2 / (self.domain**2 / self.df_domain + run**2 / self.df_run)
+        return np.maximum(total, larger), np.where(self.df_run <= FEW, np.minimum(df, cautious), df)[()]
 
     @property
     def bounded(self) -> Any:
@@ -165,12 +172,12 @@ class Crossed:
         run = scale * (deviations**2).sum((-1, -2)) / df_run / blocks
         with np.errstate(invalid="ignore", divide="ignore"):
             joint = scale * (errors**2).sum((-1, -2, -3)) / np.float64(df_joint) / (blocks * domains)
-        return run, np.full_like(run, df_run), joint, np.full_like(run, df_joint or np.nan)
+        return run, np.full_like(run, df_run)[()], joint, np.full_like(run, df_joint or np.nan)[()]
 
     def _from_domains(self, by_domain: Array, means: Array, weights: Array) -> tuple[Any, Any]:
         domains = by_domain.shape[-1]
         if domains == 1:
-            return (np.full_like(by_domain[..., 0], np.nan),) * 2
+            return (np.full_like(by_domain[..., 0], np.nan)[()],) * 2
         if self.domain_variance == "contrast":
             variance, df = by_domain.var(-1, ddof=1), domains - 1
         else:
@@ -178,4 +185,4 @@ class Crossed:
             residuals = residuals - residuals.mean(-2, keepdims=True)
             df = (len(weights) - 1) * (domains - 1)
             variance = (weights**2).sum() * (residuals**2).sum((-1, -2)) / df
-        return variance / domains, np.full_like(variance, df)
+        return variance / domains, np.full_like(variance, df)[()]
