@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # The report replaces these by its own light and dark colours; blue and orange differ for every kind of sight.
-INK, PRIMARY, OTHER, BAND, GRID = "#1b1f24", "#1f5fa8", "#b3541e", "#dfe6ee", "#c9ced6"
+INK, PRIMARY, OTHER, BAND, GRID, PAPER = "#1b1f24", "#1f5fa8", "#b3541e", "#dfe6ee", "#c9ced6", "#fefefe"
 
 # Families of the forest; simple effects only where the design has nothing more telling.
 _FAMILIES = ("main", "leave_one_out", "step", "noninferiority", "interaction")
@@ -125,7 +125,7 @@ def pdf(figure: "Figure", stamp: str) -> bytes:
 def inline(text: str) -> str:
     """An SVG to stand in an HTML page: without its prolog and metadata, in the colours of the page."""
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    names = {INK: "ink", PRIMARY: "first", OTHER: "second", BAND: "band", GRID: "line"}
+    names = {INK: "ink", PRIMARY: "first", OTHER: "second", BAND: "band", GRID: "line", PAPER: "paper"}
     for colour, name in names.items():
         text = text.replace(colour, f"var(--{name})")
     return text.strip()
@@ -187,7 +187,7 @@ def _draw_domain(axes: "Axes", row: Mapping[Any, Any], place: int) -> None:
     decided = row["verdict"] in ("better", "worse", "equivalent")
     axes.plot([row["low"], row["high"]], [place, place], color=PRIMARY, lw=1.4, solid_capstyle="butt")
     if not row["refusal"]:
-        axes.plot([row["estimate"]], [place], "o", ms=4.5, mec=PRIMARY, mfc=PRIMARY if decided else "white")
+        axes.plot([row["estimate"]], [place], "o", ms=4.5, mec=PRIMARY, mfc=PRIMARY if decided else PAPER)
 
 
 def _margin(axes: "Axes", records: Records | None) -> None:

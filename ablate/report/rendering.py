@@ -42,7 +42,7 @@ _UNICODE_MACRO = r"\providecommand{\ablateunicode}[2]{\ifdefined\Umathcode #2\el
 
 # Total width in characters up to which a font size fits a line of some 450 points (A4 with one-inch margins).
 _SIZES = [(100, r"\small"), (113, r"\footnotesize"), (125, r"\scriptsize"), (10**6, r"\tiny")]
-_WRAPS = (24, 18, 13)  # characters after which text is wrapped: the first at which the table is not too wide
+_WRAPS = (24, 18, 12)  # characters after which text is wrapped: the first at which the table is not too wide
 
 _HTML = """\
 <figure class="ablate-table" id="{{ name }}">
@@ -131,12 +131,13 @@ def latex(table: Table) -> str:
         ]
     size = next(command for limit, command in _SIZES if length <= limit)
     notes = [rf"\par {_latex(note)}" for note in table.notes]
+    gap = 4 if length <= 100 else 3 if length <= 125 else 2
     note_size = r"\footnotesize" if length <= 113 else r"\scriptsize"
     lines = [
         r"\begin{table}[htbp]",
         r"\centering",
         rf"\caption{{{_latex(table.title)}}}",
-        rf"{size}\setlength{{\tabcolsep}}{{{4 if length <= 100 else 3}pt}}",
+        rf"{size}\setlength{{\tabcolsep}}{{{gap}pt}}",
         rf"\begin{{tabular}}{{@{{}}{table.align}@{{}}}}",
         r"\toprule",
         *body,

@@ -148,22 +148,39 @@ def question(plan: Plan) -> str:
     return f"How does {plan.metric} depend on {listed(switched)}{apart}, and does that hold across domains?"
 
 
+HEADLINES = ("main", "leave_one_out", "step", "noninferiority")
+
+
 def summary(effects: Effects, records: Records) -> list[tuple[str, str]]:
-    """Verdict and sentence of every judged contrast over all domains, under the plan's target."""
+    """Verdict and sentence of every overall contrast that the design was made for, under the plan's target.
+
+    The other families are counted by verdict (the verdict is then empty). Where the design answers no more than
+    simple effects, these are told one by one.
+    """
     frame = effects.frame
     keep = (frame["domain"] == WHOLE) & (frame["target"] == wordings.primary_target(effects, records))
-    frame = frame[keep & (frame["family"] != "domain")]
+    frame = frame[keep]
+    told = HEADLINES if frame["family"].isin(HEADLINES[:3]).any() else (*HEADLINES, "simple")
     decimals, sure = wordings.places(frame["se"]), wordings.percent(1 - wordings.alpha(effects, records))
-    return [(str(row["verdict"]), _sentence(row, decimals, sure)) for row in frame.to_dict("records")]
+    headlines = frame[frame["family"].isin(told)]
+    lines = [(str(row["verdict"]), _sentence(row, decimals, sure)) for row in headlines.to_dict("records")]
+    for family, part in frame[~frame["family"].isin(told)].groupby("family", sort=False):
+        counts = part["verdict"].value_counts(sort=False)
+        said = ", ".join(f"{number} {name}" for name, number in counts.items())
+        lines.append(("", f"{wordings.FAMILY_WORDS[str(family)].split(' (')[0]}: {said}."))
+    return lines
 
 
 def _sentence(row: Mapping[Any, Any], decimals: int, sure: str) -> str:
     where = f" ({row['stratum']})" if row["stratum"] else ""
-    p = wordings.p_value(row["p_adjusted"])
-    test = f"refused: {row['refusal']}" if row["refusal"] else f"p {p}" if p.startswith("<") else f"p = {p}"
-    reach = f"{sure} interval {wordings.interval(row['low'], row['high'], decimals)}"
     size = wordings.signed(row["estimate"], decimals)
-    return f"{wordings.contrast(row)}{where}: {size} ({reach}, {test}), {wordings.verdict(row)}."
+    if row["refusal"]:
+        return f"{wordings.contrast(row)}{where}: {size}, not tested ({row['refusal']}: {row['note']})."
+    p = wordings.p_value(row["p_adjusted"])
+    test = f"p {p}" if p.startswith("<") else f"p = {p}"
+    reach = f"{sure} interval {wordings.interval(row['low'], row['high'], decimals)}"
+    said = "; ".join(filter(None, [str(row["verdict"]), wordings.note(row)]))
+    return f"{wordings.contrast(row)}{where}: {size} ({reach}, {test}): {said}."
 
 
 def methods(effects: Effects, records: Records) -> str:

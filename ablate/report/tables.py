@@ -113,6 +113,9 @@ def table(effects: Effects, records: Records | None = None) -> Table:
     if beside:
         name = wordings.TARGETS[str(other["target"].iloc[0])][0]
         head, align = [*head, f"{name}:\n{interval}", "\np"], align + "rr"
+    noted = any(wordings.note(effect) for effect in frame.to_dict("records"))
+    if noted:
+        head, align = [*head, "Note"], align + "l"
     rows: list[Row] = []
     for heading, part in _sections(frame):
         rows.append((Entry(heading),))
@@ -121,7 +124,7 @@ def table(effects: Effects, records: Records | None = None) -> Table:
             if beside:
                 twin = beside.get(tuple(effect[c] for c in CONTRAST))
                 row += _interval_and_p(twin, places) if twin else (Entry("–"), Entry("–"))
-            rows.append(row)
+            rows.append((*row, Entry(wordings.note(effect))) if noted else row)
         if part["family"].iloc[0] == "leave_one_out":
             rows += _sum_row(part, places, len(head))
     title = f"Ablation of {records.plan.name}: effects on {metric}" if records else f"Effects on {metric}"
@@ -199,7 +202,7 @@ def _effect_row(effect: dict[Any, Any], places: int) -> Row:
         interval,
         p,
         Entry(wordings.replication(effect), trials),
-        Entry(wordings.verdict(effect), trials, str(effect["verdict"])),
+        Entry(str(effect["verdict"]), trials, str(effect["verdict"])),
     )
 
 

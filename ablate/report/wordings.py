@@ -107,17 +107,16 @@ def replication(effect: Mapping[Any, Any]) -> str:
     return f"{whole(effect['n_runs'])} ({whole(effect['n_seeds'])}) × {whole(effect['n_domains'])}"
 
 
-def verdict(effect: Mapping[Any, Any]) -> str:
-    """The verdict with its note, and the margin where the question has one of its own.
+def note(effect: Mapping[Any, Any]) -> str:
+    """What to add to a verdict: the margin of a question that has one of its own, and the effect's note.
 
-    A refused effect says no more than that: its code stands in the place of p, its sentence in the notes.
+    Nothing where it is refused: its code stands in the place of p, its sentence among the table's notes.
     """
-    said = str(effect["verdict"])
     if effect["refusal"]:
-        return said
-    if effect["family"] == "noninferiority" and pd.notna(effect["margin"]):
-        said += f" (margin {effect['margin']:g})"
-    return f"{said}; {effect['note']}" if effect["note"] else said
+        return ""
+    margin = effect["margin"]
+    own = f"margin {margin:g}" if effect["family"] == "noninferiority" and pd.notna(margin) else ""
+    return "; ".join(filter(None, [own, str(effect["note"])]))
 
 
 def contrast(effect: Mapping[Any, Any]) -> str:
