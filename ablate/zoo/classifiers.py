@@ -1,0 +1,61 @@
+"""A classifier of pictures: a perceptron of stated width and depth, with any objective."""
+
+from collections.abc import Callable
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+
+class Perceptron(LightningModule):
+    """A multilayer perceptron over flattened pictures.
+
+    Logs `accuracy` and `nll` (mean cross-entropy, nats) when tested, whatever it was trained with.
+
+    Args:
+        objective: (logits, labels) -> loss.
+        width: units of every hidden layer.
+        depth: hidden layers.
+        learning_rate: of AdamW.
+        inputs: values per picture.
+        classes: how many.
+    """
+
+    def __init__(
+        self,
+        objective: Callable[[Tensor, Tensor], Tensor],
+        width: int,
+        depth: int,
+        learning_rate: float,
+        inputs: int = 64,
+        classes: int = 10,
+    ) -> None:
+        super().__init__()
+        self.objective, self.learning_rate = objective, learning_rate
+        sizes = [inputs, *[width] * depth]
+        hidden = [layer for a, b in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(a, b), nn.ReLU())]
+        self.net = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(sizes[-1], classes))
+        self.accuracy = MulticlassAccuracy(classes, average="micro")
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Logits (n, classes) of pictures (n, ...)."""
+        logits: Tensor = self.net(pictures)
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The objective on a batch."""
+        pictures, labels = batch
+        return self.objective(self(pictures), labels)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Accuracy and cross-entropy of a batch, averaged by Lightning over the test set."""
+        pictures, labels = batch
+        logits = self(pictures)
+        self.accuracy(logits, labels)
+        self.log("accuracy", self.accuracy, on_step=False, on_epoch=True)
+        self.log("nll", nn.functional.cross_entropy(logits, labels), on_step=False, on_epoch=True, batch_size=len(labels))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW."""
+        return torch.optim.AdamW(self.parameters(), lr=self.learning_rate)
