@@ -83,7 +83,13 @@ def cost_table(records: Records) -> Table:
     if machines:
         notes.append(f"Measured on: {'; '.join(machines)}.")
     width = len(plan.factors)
-    return Table("Costs of every cell", head, tuple(made), tuple(notes), "l" * width + "r" * (len(head) - width))
+    return Table(
+        "Costs, and what else was measured once per run",
+        head,
+        tuple(made),
+        tuple(notes),
+        "l" * width + "r" * (len(head) - width),
+    )
 
 
 def accounting_table(records: Records) -> Table:
