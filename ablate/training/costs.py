@@ -1,103 +1,71 @@
-"""What a trial cost: parameters, latency per example, peak memory. What cannot be measured gives no row."""
+"""What a trial cost: parameters, seconds, latency, memory. Measured or absent, never guessed."""
 
-import contextlib
 import time
-import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ablate.training.domains import inputs_of
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
 
-WARMUP, REPEATS, SECONDS = 5, 50, 0.2  # calls before, calls measured, and the time after which fewer will do
-MEGABYTE = 1e6
-
-
-def parameters(model: Any) -> int:
-    """Number of parameters, shared ones once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+CALLS, WARM_UP = 100, 20
 
 
-def latency(model: Any, batch: Any) -> dict[str, float]:
-    """Median and 95th percentile of the seconds that one example takes, as `latency_p50_ms` and `latency_p95_ms`.
+def count_parameters(model: torch.nn.Module) -> int:
+    """Trainable and frozen parameters."""
+    return sum(p.numel() for p in model.parameters())
 
-    The first example of the batch passes through `forward` in evaluation mode, alone, again and again. Empty for a
-    module that has no `forward`, or whose `forward` does not take the batch's inputs as its one argument.
+
+def measure_latency(model: torch.nn.Module, loader: "DataLoader[Any]") -> dict[str, float]:
+    """Milliseconds of one forward pass at batch 1, median and 95th percentile over 100 calls after 20 to warm up.
+
+    Empty where the module cannot be called with the first element of a batch.
     """
-    import numpy as np
-    import torch
-    from lightning.pytorch import LightningModule
-
-    if type(model).forward in (LightningModule.forward, torch.nn.Module.forward):
-        return {}
+    batch = next(iter(DataLoader(loader.dataset, batch_size=1, collate_fn=loader.collate_fn)))
+    inputs = batch[0] if isinstance(batch, list | tuple) else batch
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    inputs = inputs.to(device) if isinstance(inputs, torch.Tensor) else inputs
     training = model.training
     model.eval()
+    times = []
     try:
         with torch.inference_mode():
-            example = model.transfer_batch_to_device(_first(_inputs(batch)), model.device, 0)
-            seconds = _time(lambda: model(example), model.device)
-    except Exception as error:  # noqa: BLE001 - a cost that cannot be measured must not lose a trained model's scores
-        warnings.warn(f"no latency: forward(inputs) raised {type(error).__name__}: {error}", stacklevel=2)
+            for _ in range(WARM_UP + CALLS):
+                start = time.perf_counter()
+                model(inputs)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                times.append(time.perf_counter() - start)
+    except (TypeError, NotImplementedError, AttributeError, KeyError):
         return {}
     finally:
         model.train(training)
-    p50, p95 = np.percentile(seconds, [50, 95]) * 1e3
+    p50, p95 = np.percentile(np.array(times[WARM_UP:]) * 1e3, [50, 95])
     return {"latency_p50_ms": float(p50), "latency_p95_ms": float(p95)}
 
 
-def _inputs(batch: Any) -> Any:
-    return batch if isinstance(batch, dict) else inputs_of(batch)
+class PeakMemory:
+    """The peak memory of a trial, in MB: allocated on the GPU where one is used, else resident in the process.
 
-
-def _first(inputs: Any) -> Any:
-    """A batch of one: the first example of everything in the inputs."""
-    if isinstance(inputs, dict):
-        return {key: _first(value) for key, value in inputs.items()}
-    return inputs[:1]
-
-
-def _time(call: Callable[[], object], device: Any) -> list[float]:
-    import torch
-
-    finish = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    for _ in range(WARMUP):
-        call()
-    finish()
-    seconds: list[float] = []
-    while len(seconds) < REPEATS and (sum(seconds) < SECONDS or len(seconds) < 3):
-        start = time.perf_counter()
-        call()
-        finish()
-        seconds.append(time.perf_counter() - start)
-    return seconds
-
-
-@contextlib.contextmanager
-def peak_memory() -> Iterator[Callable[[], dict[str, float]]]:
-    """Gives a function for the peak since entry, as `peak_memory_mb` (10^6 bytes); empty where it is unknown.
-
-    On a GPU it is what torch allocated there. Otherwise it is the resident memory of the whole process, libraries
-    included, which Linux alone lets a process measure anew.
+    Warm processes run many trials, so the kernel's high-water mark is reset at the start; where that is not
+    allowed the peak is absent.
     """
-    import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # 5: forget the peak (proc(5))
-        yield _gpu_peak if torch.cuda.is_available() else _resident_peak
-        return
-    yield _gpu_peak if torch.cuda.is_available() else dict
+    def __init__(self) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+            self.resettable = True
+        except OSError:
+            self.resettable = False
 
-
-def _gpu_peak() -> dict[str, float]:
-    import torch
-
-    return {"peak_memory_mb": torch.cuda.max_memory_allocated() / MEGABYTE}
-
-
-def _resident_peak() -> dict[str, float]:
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return {"peak_memory_mb": int(line.split()[1]) * 1024 / MEGABYTE}
-    return {}
+    def read(self, device: torch.device) -> dict[str, float]:
+        """`peak_memory_mb` since the start."""
+        if device.type == "cuda":
+            return {"peak_memory_mb": torch.cuda.max_memory_allocated(device) / 2**20}
+        if not self.resettable:
+            return {}
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+        return {"peak_memory_mb": peak / 2**10}

@@ -21,7 +21,7 @@ def build(config: DictConfig, key: str, kind: type | None = None) -> Any:
     Raises:
         TrialError: the key is absent, its target cannot be found or built, or it is of another kind.
     """
-    node = OmegaConf.select(config, key)
+    node = config[key] if key in config else OmegaConf.select(config, key)
     if node is None:
         raise TrialError(f"the config has no {key!r}", where=key, remedy=f"add it: `{key}: {{_target_: your.Class}}`")
     target = node.get("_target_", "") if isinstance(node, DictConfig) else ""
