@@ -233,11 +233,12 @@ class _Judge:
 
 
 def _leading(plan: Plan, factors: Sequence[Factor], layout: Layout) -> list[Contrast]:
-    """What is told per domain: the main effects, or, where the design has none, its first other family."""
-    others = [f for f in plan.families if f not in ("main", "interaction", "noninferiority", "domain")]
-    for family in ("main", *others, "simple"):
-        contrasts = build_contrasts(family, factors, layout.cells)
-        answered = [c for c in contrasts if c.refusal is None]
+    """What is told per domain: the main effects, or, where the design has none or is a ladder, its own family."""
+    own = [f for f in plan.families if f not in ("interaction", "noninferiority", "domain")]
+    ladder = own[:1] if own[:1] in (["leave_one_out"], ["step"]) else []
+    families: list[Family] = [*ladder, "main", *own, "simple"]
+    for family in families:
+        answered = [c for c in build_contrasts(family, factors, layout.cells) if c.refusal is None]
         if answered:
             return answered
     return []

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations, islice, pairwise, product
 from math import prod, sqrt
 
@@ -183,20 +184,31 @@ def _side(fixed: Mapping[str, Level], factors: Sequence[Factor], cells: Sequence
 def _aliases(weights: Mapping[Cell, float], factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[str]:
     """Main effects and two-way interactions that have, on the cells there are, the same weights up to a factor."""
     mine = [weights.get(cell, 0.0) for cell in cells]
-    for size in (1, 2):
-        for group in combinations(factors, size):
-            for levels in product(*(f.alternatives for f in group)):
-                theirs = [_product_weight(cell, group, levels) for cell in cells]
-                norm = sqrt(sum(a * a for a in mine) * sum(b * b for b in theirs))
-                if norm and abs(sum(a * b for a, b in zip(mine, theirs, strict=True))) > (1 - 1e-9) * norm:
-                    yield _title([f.key for f in group], levels)
+    for title, theirs in _low_order(tuple(factors), tuple(cells)):
+        norm = sqrt(_dot(mine, mine) * _dot(theirs, theirs))
+        if norm and abs(_dot(mine, theirs)) > (1 - 1e-9) * norm:
+            yield title
 
 
-def _product_weight(cell: Cell, group: Sequence[Factor], levels: Sequence[Level]) -> int:
-    return prod(
-        1 if cell[f.key] == level else -1 if cell[f.key] == f.baseline else 0
-        for f, level in zip(group, levels, strict=True)
-    )
+@lru_cache(maxsize=4)
+def _low_order(factors: tuple[Factor, ...], cells: tuple[Cell, ...]) -> list[tuple[str, list[int]]]:
+    """Every main effect and two-way interaction: its title, and its weights (1, -1, 0) on the cells there are."""
+    sign = {
+        (f.key, level): [1 if cell[f.key] == level else -1 if cell[f.key] == f.baseline else 0 for cell in cells]
+        for f in factors
+        for level in f.alternatives
+    }
+    single = [(_title((key,), (level,)), weights) for (key, level), weights in sign.items()]
+    pairs = [
+        (_title((f, g), (a, b)), [v * w for v, w in zip(one, two, strict=True)])
+        for ((f, a), one), ((g, b), two) in combinations(sign.items(), 2)
+        if f != g
+    ]
+    return single + pairs
+
+
+def _dot(a: Sequence[float], b: Sequence[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
 
 
 def _title(keys: Sequence[str], levels: Sequence[Level]) -> str:

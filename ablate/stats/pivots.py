@@ -59,7 +59,7 @@ class SignFlips:
     @property
     def smallest_p(self) -> float:
         """The smallest two-sided p that so many blocks can give; a block at zero decides nothing."""
-        return 2.0 ** (1 - int(np.count_nonzero(self.values)))
+        return 2.0 ** (1 - int(np.count_nonzero(np.abs(self.values) > _slack(self.values))))
 
     @cached_property
     def _subsets(self) -> NDArray[np.bool_]:
@@ -72,7 +72,7 @@ class SignFlips:
     def p_value(self, against: float = 0.0, side: Side = "two-sided") -> float:
         """p of the hypothesis that the truth is `against`, or is on its wrong side."""
         sums = self._subsets @ (self.values - against)
-        slack = 1e-12 * float(np.abs(self.values - against).max() or 1.0)
+        slack = _slack(self.values - against)
         below, above = ((np.count_nonzero(s <= slack) + 1) / (len(sums) + 1) for s in (sums, -sums))
         if side == "two-sided":
             return float(min(1.0, 2 * min(below, above)))
@@ -83,6 +83,11 @@ class SignFlips:
         means = np.sort(self._subsets @ self.values / self._subsets.sum(1))
         k = int(np.floor((1 - level) / 2 * (len(means) + 1) + 1e-9))
         return (float(means[k - 1]), float(means[-k])) if k else (-np.inf, np.inf)
+
+
+def _slack(values: NDArray[np.float64]) -> float:
+    """What rounding may leave of a sum of these that is zero."""
+    return 1e-14 * float(np.abs(values).sum())
 
 
 Pivot = Student | SignFlips

@@ -99,6 +99,7 @@ def read_frame(frame: pd.DataFrame, columns: Columns, **declared: Any) -> Source
     for column in columns.used:
         if column not in frame:
             raise RecordsError(f"no column {column!r}", where="attribute", allowed=map(str, frame), word=column)
+    frame = frame.reset_index(drop=True)
     names = list(columns.factors)
     levels = pd.DataFrame({key: _level_names(frame[key]) for key in names})
     factors = _factors(levels, columns)
