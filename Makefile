@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	this needs 3.11, 3.12 or 3.13; name one with make PYTHON=python3.12 ...")'
 	@echo "Installing into $(VENV): 2 GB, about two minutes, once"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --progress-bar off --editable '.[test]' --constraint constraints.txt
+	@$(BIN)/python -m pip install -qq --progress-bar off --editable '.[test]' --constraint constraints.txt
 	@touch $@
 
 demo: $(READY) ## run the embedded study on a copy in .demo/, and print its ablation table
@@ -65,7 +65,7 @@ wheel: $(READY) ## build the wheel into dist/
 constraints: ## resolve anew and write constraints.txt (then run make check)
 	rm -rf .venv-constraints
 	$(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/python -m pip install --quiet --progress-bar off '.[test]' torch==$(TORCH)
+	.venv-constraints/bin/python -m pip install -qq --progress-bar off '.[test]' torch==$(TORCH)
 	{ echo "# The versions that the tests run with, on Python $$($(PYTHON) -V | cut -d' ' -f2). Made by: make constraints"; \
 	.venv-constraints/bin/python -m pip freeze --all --exclude pip --exclude ablate-studies | sed -E 's/\+(cpu|cu[0-9]+)$$//' \
 	| grep -vE '^(nvidia-|cuda-|triton==)'; } > constraints.txt
