@@ -5,10 +5,13 @@ writes its own record, so that a launcher that loses its batch loses no result.
 """
 
 import copy
+import io
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -57,10 +60,13 @@ class HydraTask:
         self._restore()
         module, _, name = str(self.study.preflight).rpartition(".")
         config = self.config(trial)
-        HydraConfig.instance().set_config(config)
-        with open_dict(config):
-            del config["hydra"]
-        return getattr(import_module(module), name)(config)
+        with TemporaryDirectory() as folder, redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            with read_write(config), open_dict(config):
+                config.hydra.runtime.output_dir = folder
+            HydraConfig.instance().set_config(config)
+            with open_dict(config):
+                del config["hydra"]
+            return getattr(import_module(module), name)(config)
 
     def config(self, trial: Trial) -> DictConfig:
         """The composed config of a trial, made from its cell's: the seed, the overrides, the output folder."""

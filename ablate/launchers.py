@@ -7,13 +7,13 @@ process wrote is the result, and an attempt that came back without one has lost 
 import contextlib
 import multiprocessing
 import os
+import pickle
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from ablate.plans import Plan
@@ -153,8 +153,14 @@ def _perform(attempt: Attempt) -> None:
 
 
 def _call(item: Any) -> Any:
-    with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing):
+    try:
         return _payload(item)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # noqa: BLE001 - an error may hold what cannot travel; its text can
+            raise RuntimeError(f"{type(error).__name__}: {error}") from None
+        raise
 
 
 @contextlib.contextmanager

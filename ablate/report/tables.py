@@ -17,7 +17,7 @@ from ablate.report import sentences, wordings
 from ablate.stats.effects import Effects
 
 # The order in which a table shows families; "domain" has a table of its own.
-FAMILIES = ("main", "leave_one_out", "step", "simple", "noninferiority", "interaction")
+FAMILIES = ("main", "leave_one_out", "step", "noninferiority", "interaction", "simple")
 CONTRAST = ["metric", "stratum", "family", "factor", "level", "versus"]
 
 

@@ -35,7 +35,7 @@ CHECK_EVERY = 50  # steps between looks at the loss: a look waits for the device
 
 
 class Guard(Callback):
-    """Ends a trial at once when its loss is no longer a number, and starts the order stream when the data are set up."""
+    """Ends a trial when its loss is no longer a number; starts the order stream when the data are set up."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -156,6 +156,7 @@ def _quiet() -> Iterator[None]:
         for text in (".*does not have many workers", ".*num_workers", r".*`(val|test)_dataloader`", ".*fast_dev_run"):
             warnings.filterwarnings("ignore", text)
         warnings.filterwarnings("ignore", ".*smaller than the logging interval")
+        warnings.filterwarnings("ignore", ".*treespec, LeafSpec")
         try:
             yield
         finally:

@@ -1,6 +1,7 @@
 """A classifier of pictures: a perceptron of stated width and depth, with any objective."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from lightning.pytorch import LightningModule
@@ -34,7 +35,7 @@ class Perceptron(LightningModule):
         super().__init__()
         self.objective, self.learning_rate = objective, learning_rate
         sizes = [inputs, *[width] * depth]
-        hidden = [layer for a, b in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(a, b), nn.ReLU())]
+        hidden = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
         self.net = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(sizes[-1], classes))
         self.accuracy = MulticlassAccuracy(classes, average="micro")
 
@@ -54,7 +55,9 @@ class Perceptron(LightningModule):
         logits = self(pictures)
         self.accuracy(logits, labels)
         self.log("accuracy", self.accuracy, on_step=False, on_epoch=True)
-        self.log("nll", nn.functional.cross_entropy(logits, labels), on_step=False, on_epoch=True, batch_size=len(labels))
+        self.log(
+            "nll", nn.functional.cross_entropy(logits, labels), on_step=False, on_epoch=True, batch_size=len(labels)
+        )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW."""

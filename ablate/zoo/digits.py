@@ -99,7 +99,7 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
         return -(-len(self.labels) // self.size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in torch.randperm(len(self.labels), generator=self.order).split(self.size):
+        for rows in torch.split(torch.randperm(len(self.labels), generator=self.order), self.size):
             pictures = self.pictures[rows]
             yield (jitter(pictures, self.change) if self.augment else pictures), self.labels[rows]
 
@@ -148,6 +148,6 @@ class Digits(LightningDataModule):
         drawn = draw_training_set(self.seed, self.size, self.noise, self.labels == "cleaned", self.neighbours)
         return DataLoader(Batches(*drawn, self.batch_size, self.augment, self.seed), batch_size=None)
 
-    def test_dataloader(self) -> dict[str, DataLoader[tuple[Tensor, Tensor]]]:
+    def test_dataloader(self) -> dict[str, DataLoader[tuple[Tensor, ...]]]:
         """The fixed test set, as the domain `digits`."""
         return {"digits": DataLoader(split_test()[1], batch_size=TEST_SIZE)}
