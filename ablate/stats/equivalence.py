@@ -1,7 +1,8 @@
 """Equivalence and non-inferiority against a declared margin, and the verdict on every result.
 
-Both use one-sided tests at alpha/2 (.025), so that a verdict never contradicts a two-sided interval at 1 - alpha:
-equivalent means that the interval lies within the margin.
+Both use one-sided tests at alpha/2 (.025), so that for a single test the verdict is what its two-sided interval at
+1 - alpha says: equivalent means that the interval lies within the margin. Within a family Holm's p-values decide,
+which are sharper than the simultaneous intervals beside them.
 """
 
 from dataclasses import replace
