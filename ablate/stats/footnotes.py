@@ -51,8 +51,8 @@ def _corrections(source: Source, results: Sequence[Result]) -> Iterator[str]:
     if sizes:
         yield (
             f"Corrected by {what}, within each family, stratum and target, at {alpha:g}; tests per family: {families}. "
-            "Intervals are simultaneous over the family (max-t for Dunnett, Bonferroni level otherwise); verdicts follow "
-            "the adjusted p, and Holm's may be decided where the interval just crosses zero or the margin."
+            "Intervals are simultaneous over the family (max-t for Dunnett, Bonferroni level otherwise); verdicts "
+            "follow the adjusted p, and Holm's may be decided where the interval just crosses zero or the margin."
         )
 
 
