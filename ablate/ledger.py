@@ -17,7 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import optuna
+with warnings.catch_warnings():  # tqdm, which Optuna imports, asks every notebook for widgets it can do without
+    warnings.filterwarnings("ignore", "IProgress not found")
+    import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import JournalStorage

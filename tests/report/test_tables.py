@@ -6,7 +6,7 @@ import pytest
 
 import ablate as ab
 from ablate.errors import RecordsError
-from ablate.report.tables import Entry, Table, domains_table, table
+from ablate.report.tables import FAMILIES, Entry, Table, domains_table, table
 from tests.report.studies import make_effects, make_plan, make_records, number, read_markdown
 
 
@@ -22,7 +22,8 @@ def effects(records):
 
 def test_every_number_of_the_markdown_is_that_of_its_effect(records, effects):
     shown = read_markdown(repr(table(effects, records)))
-    frame = effects.frame[(effects.frame["domain"] == "all")]
+    frame = effects.frame[effects.frame["domain"] == "all"]
+    frame = frame.sort_values("family", key=lambda names: names.map(FAMILIES.index), kind="stable")
     ours, theirs = (frame[frame["target"] == t].reset_index(drop=True) for t in ("these_domains", "new_domains"))
     assert len(shown) == len(ours) == len(theirs) == 4 + 11 + 5
     for row, one, two in zip(shown, ours.to_dict("records"), theirs.to_dict("records"), strict=True):
