@@ -1,0 +1,166 @@
+"""Somebody's parts: plain torch and Lightning, written for another project, importing nothing of ours."""
+
+from typing import ClassVar
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler, TensorDataset, random_split
+
+CORNERS = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+
+
+def make_points(n: int, seed: int) -> TensorDataset:
+    """Points around the four corners of a square, labelled by corner."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 4
+    return TensorDataset(CORNERS[labels] + 0.7 * torch.randn(n, 2, generator=generator), labels)
+
+
+class Points(LightningDataModule):
+    """Two test sets by name, one of them already a shift."""
+
+    def __init__(self, n: int = 64) -> None:
+        super().__init__()
+        self.train, self.home, self.away = make_points(n, 1), make_points(40, 2), make_points(24, 3)
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.train, batch_size=16, shuffle=True)
+
+    def test_dataloader(self) -> object:
+        return {"home": DataLoader(self.home, batch_size=16), "home/far": DataLoader(self.away, batch_size=16)}
+
+
+class OneLoader(Points):
+    """The same with one test loader."""
+
+    def test_dataloader(self) -> object:
+        return DataLoader(self.home, batch_size=16)
+
+
+class ListOfLoaders(Points):
+    """The same with a list of them."""
+
+    def test_dataloader(self) -> object:
+        return [DataLoader(self.home, batch_size=16), DataLoader(self.away, batch_size=16)]
+
+
+class BatchSampled(Points):
+    """The same with a batch sampler, which leaves the loader without a batch size."""
+
+    def test_dataloader(self) -> object:
+        sampler = BatchSampler(SequentialSampler(self.home), 16, drop_last=False)
+        return {"home": DataLoader(self.home, batch_sampler=sampler)}
+
+
+class SplitsItself(LightningDataModule):
+    """Draws its split in every `setup`, as many do, and remembers which examples each stage was given."""
+
+    trained: ClassVar[set] = set()
+    tested: ClassVar[set] = set()
+
+    def setup(self, stage: str) -> None:
+        train, test = random_split(make_points(100, 4), [60, 40])
+        if stage == "fit":
+            self.train, SplitsItself.trained = train, set(train.indices)
+        else:
+            self.test, SplitsItself.tested = test, set(test.indices)
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.train, batch_size=20, shuffle=True)
+
+    def test_dataloader(self) -> object:
+        return {"home": DataLoader(self.test, batch_size=20)}
+
+
+class ScalesOnDevice(Points):
+    """Changes every batch once it is on the device: train and test alike."""
+
+    def on_after_batch_transfer(self, batch: list, dataloader_idx: int) -> list:
+        return [batch[0] * 0 + 3, *batch[1:]]
+
+
+class Corners(LightningModule):
+    """A linear classifier that takes its objective as an argument and logs under names of its own."""
+
+    def __init__(self, objective: object = None, lr: float = 0.1, explode_at: int = -1) -> None:
+        super().__init__()
+        self.objective, self.lr, self.explode_at = objective or torch.nn.CrossEntropyLoss(), lr, explode_at
+        self.layer = torch.nn.Linear(2, 4)
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        return self.layer(points)
+
+    def training_step(self, batch: list, batch_idx: int) -> torch.Tensor:
+        loss = self.objective(self(batch[0]), batch[1])
+        return loss * float("nan") if self.global_step == self.explode_at else loss
+
+    def test_step(self, batch: list, batch_idx: int) -> None:
+        points, corners = batch
+        right = (self(points).argmax(1) == corners).float().mean()
+        self.log_dict({"hits": right, "mean_input": points.mean()}, batch_size=len(corners))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+class Silent(Corners):
+    """Logs nothing when tested."""
+
+    def test_step(self, batch: list, batch_idx: int) -> None:
+        self(batch[0])
+
+
+class Indexed(Corners):
+    """Written for several test loaders: asks which one a batch is from."""
+
+    def test_step(self, batch: list, batch_idx: int, dataloader_idx: int) -> None:
+        super().test_step(batch, batch_idx)
+
+
+class ByHand(Corners):
+    """Optimises by hand, so that Lightning sees no loss."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(**settings)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: list, batch_idx: int) -> None:
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(super().training_step(batch, batch_idx))
+        optimizer.step()
+
+
+def focal(logits: torch.Tensor, labels: torch.Tensor, gamma: float) -> torch.Tensor:
+    """An objective that is a plain function."""
+    log_p = logits.log_softmax(1).gather(1, labels[:, None])
+    return (-((1 - log_p.exp()) ** gamma) * log_p).mean()
+
+
+made: list = []
+
+
+class Moved:
+    """A shift, as a class: moves every point along one axis."""
+
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+    def __call__(self, dataset: Dataset) -> Dataset:
+        made.append(self.by)
+        points, labels = zip(*(dataset[i] for i in range(len(dataset))), strict=True)
+        return TensorDataset(torch.stack(points) + torch.tensor([self.by, 0.0]), torch.stack(labels))
+
+
+class Remembers(Corners):
+    """Remembers the weights it began with and the labels it was trained on, in order."""
+
+    weights: torch.Tensor
+    order: torch.Tensor | None
+
+    def on_train_start(self) -> None:
+        Remembers.weights, Remembers.order = self.layer.weight.detach().clone(), torch.empty(0)
+
+    def training_step(self, batch: list, batch_idx: int) -> torch.Tensor:
+        Remembers.order = torch.cat([Remembers.order, batch[0][:, 0]])
+        return super().training_step(batch, batch_idx)
