@@ -41,7 +41,7 @@ def list_domains(config: DictConfig, data: Any) -> Iterator[Domain]:
         TrialError: a domain that is no test dataloader; lists those there are.
     """
     loaders = _named_loaders(data.test_dataloader())
-    if OmegaConf.select(config, "domains") is None:
+    if not OmegaConf.select(config, "domains"):
         for name, loader in loaders.items():
             yield Domain(*_split(name), loader)
         return

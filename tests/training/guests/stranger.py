@@ -53,22 +53,20 @@ class BatchSampled(Points):
 
 
 class SplitsItself(LightningDataModule):
-    """Draws its split in every `setup`, as many do, and remembers which examples each stage was given."""
+    """Draws its split in every `setup`, as many do, and remembers which examples it handed out for what."""
 
     trained: ClassVar[set] = set()
     tested: ClassVar[set] = set()
 
     def setup(self, stage: str) -> None:
-        train, test = random_split(make_points(100, 4), [60, 40])
-        if stage == "fit":
-            self.train, SplitsItself.trained = train, set(train.indices)
-        else:
-            self.test, SplitsItself.tested = test, set(test.indices)
+        self.train, self.test = random_split(make_points(100, 4), [60, 40])
 
     def train_dataloader(self) -> DataLoader:
+        SplitsItself.trained = set(self.train.indices)
         return DataLoader(self.train, batch_size=20, shuffle=True)
 
     def test_dataloader(self) -> object:
+        SplitsItself.tested = set(self.test.indices)
         return {"home": DataLoader(self.test, batch_size=20)}
 
 
