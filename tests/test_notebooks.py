@@ -25,4 +25,4 @@ def test_a_notebook_runs(path, tmp_path):
 
 
 def test_there_is_a_first_study():
-    assert [path.stem for path in NOTEBOOKS][0] == "01-first-study"
+    assert NOTEBOOKS[0].stem == "01-first-study"
