@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ablate.commands import VERBS, run_verb
+from ablate.errors import AblateError
 from ablate.sweeps import add_study_to_path, conf_dir
 
 
@@ -19,11 +20,21 @@ def trial(config: DictConfig) -> Any:
     from ablate.training import run_trial
 
     add_study_to_path(HydraConfig.get())
-    rows = run_trial(config)
-    if HydraConfig.get().mode != RunMode.MULTIRUN:
-        for row in rows:
-            place = row["domain"] if row["shift"] == "none" else f"{row['domain']}/{row['shift']}"
-            print(f"{place:<28} {row['metric']:<18} {row['value']:.6g}")
+    return run_trial(config) if HydraConfig.get().mode == RunMode.MULTIRUN else _run_alone(config)
+
+
+def _run_alone(config: DictConfig) -> list[dict[str, Any]]:
+    """One trial by hand, tried on one batch first, as a study does before its first trial."""
+    from ablate.training import preflight, run_trial
+
+    try:
+        preflight(config)
+        rows = run_trial(config)
+    except AblateError as error:
+        sys.exit(f"ablate: {error}")
+    for row in rows:
+        place = row["domain"] if row["shift"] == "none" else f"{row['domain']}/{row['shift']}"
+        print(f"{place:<28} {row['metric']:<18} {row['value']:.6g}")
     return rows
 
 

@@ -75,9 +75,9 @@ def keys_of(group: str) -> set[str]:
 
 
 def test_no_two_groups_set_the_same_key() -> None:
-    base = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"), resolve=False)
+    base = OmegaConf.to_container(OmegaConf.load(CONF / "base.yaml"), resolve=False)
     base.pop("defaults")
-    keys = {group: keys_of(group) for group in OPTIONS} | {"config": set(flat_keys(base, ""))}
+    keys = {group: keys_of(group) for group in OPTIONS} | {"base": set(flat_keys(base, ""))}
     assert all(keys.values())
     for one, other in combinations(keys, 2):
         assert not keys[one] & keys[other], (one, other)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from omegaconf import DictConfig, OmegaConf
-from torch.utils.data import DataLoader, Dataset
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ablate.errors import TrialError
 from ablate.training.parts import build
@@ -23,43 +23,55 @@ _shifted: "WeakKeyDictionary[Dataset[Any], dict[str, Dataset[Any]]]" = WeakKeyDi
 
 @dataclass(frozen=True)
 class Domain:
-    """A test set: the name of its domain, its shift (`none` is the clean one), and its loader."""
+    """A test set.
+
+    Attributes:
+        name: of its domain.
+        shift: of its shift; `none` is the clean one.
+        loader: its batches.
+        index: the place, among the datamodule's test dataloaders, of the one it comes from.
+    """
 
     name: str
     shift: str
     loader: "DataLoader[Any]"
+    index: int
 
 
 def list_domains(config: DictConfig, data: Any) -> Iterator[Domain]:
-    """The domains of a trial: those of the config's `domains` (group -> name -> shift or null), else all there are.
+    """The domains of a trial: those of the config's `domains`, else all test dataloaders.
 
     Args:
-        config: a composed config.
+        config: a composed config; `domains` maps a group to its members (name -> shift or null, or a list of
+            names), or is a list of names.
         data: the datamodule, set up for testing.
 
     Raises:
         TrialError: a domain that is no test dataloader; lists those there are.
     """
     loaders = _named_loaders(data.test_dataloader())
-    if not OmegaConf.select(config, "domains"):
+    places = {name: i for i, name in enumerate(loaders)}
+    declared = OmegaConf.select(config, "domains")
+    if not declared:
         for name, loader in loaders.items():
-            yield Domain(*_split(name), loader)
+            yield Domain(*_split(name), loader, places[name])
         return
-    for group, members in config.domains.items():
+    groups = {name: [name] for name in declared} if isinstance(declared, ListConfig) else declared
+    for group, members in groups.items():
         for name in members:
-            node = members[name]
-            base = _split(str(name))[0] if node is None else str(node.get("of") or _split(str(name))[0])
-            known = str(name) if node is None else base
-            if known not in loaders:
+            where = f"domains.{group}.{name}"
+            node = members[name] if isinstance(members, DictConfig) else None
+            base = str(name) if node is None else str(node.get("of") or _split(str(name))[0])
+            if base not in loaders:
                 raise TrialError(
-                    f"domain {known!r} is not a test dataloader",
-                    where=f"domains.{group}",
+                    f"domain {base!r} is not a test dataloader",
+                    where=where,
                     allowed=loaders,
                     remedy="name one of these, or return it from `test_dataloader`",
-                    word=known,
+                    word=base,
                 )
-            loader = loaders[known] if node is None else _shift(node, f"domains.{group}.{name}", loaders[known])
-            yield Domain(*_split(str(name)), loader)
+            loader = loaders[base] if node is None else _shift(node, where, loaders[base])
+            yield Domain(*_split(str(name)), loader, places[base])
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -81,7 +93,12 @@ def _shift(node: DictConfig, where: str, base: "DataLoader[Any]") -> "DataLoader
     key = OmegaConf.to_yaml(shift)
     if key not in made:
         made[key] = build(OmegaConf.create({where: shift}), where)(base.dataset)
-    return DataLoader(made[key], batch_size=base.batch_size, collate_fn=base.collate_fn, num_workers=base.num_workers)
+    same: dict[str, Any] = {"collate_fn": base.collate_fn, "num_workers": base.num_workers}
+    if isinstance(made[key], IterableDataset):
+        return DataLoader(made[key], batch_size=base.batch_size, **same)
+    if base.batch_sampler is None:
+        return DataLoader(made[key], batch_size=None, sampler=base.sampler, **same)
+    return DataLoader(made[key], batch_sampler=base.batch_sampler, **same)
 
 
 def _cache(dataset: "Dataset[Any]") -> dict[str, "Dataset[Any]"]:

@@ -8,12 +8,14 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from omegaconf import DictConfig
+from torch.utils.data import IterableDataset
 
 from ablate.errors import TrialError
 from ablate.training.costs import PeakMemory, count_parameters, measure_latency
@@ -31,7 +33,8 @@ QUIET = {
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,
 }
-CHECK_EVERY = 50  # steps between looks at the loss: a look waits for the device
+CHECK_EVERY = 50  # steps between looks at the loss on an accelerator, where a look waits for the device
+HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
 class Guard(Callback):
@@ -49,11 +52,11 @@ class Guard(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the loss up, and look at the sum now and then: a NaN stays in it."""
+        """Add the loss up, and look at the sum: a NaN stays in it."""
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, torch.Tensor):
             self._sum = loss.detach() if self._sum is None else self._sum + loss.detach()
-        if trainer.global_step % CHECK_EVERY == 0:
+        if pl_module.device.type == "cpu" or trainer.global_step % CHECK_EVERY == 0:
             self._look(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -88,7 +91,7 @@ def run_trial(config: DictConfig) -> list[Row]:
         seed_globals(int(config.seed), "split")  # a module that splits in every setup draws the same split again
         data.setup("test")
         domains = list(list_domains(config, data))
-        rows = [row for domain in domains for row in _test(trainer, model, domain)]
+        rows = [row for domain in domains for row in _test(trainer, model, data, domain)]
         cost = {
             "params": count_parameters(model),
             "train_seconds": trainer.train_seconds,
@@ -109,7 +112,7 @@ def preflight(config: DictConfig) -> list[Row]:
         model, data, trainer = _fit(config, fast_dev_run=1)
         seed_globals(int(config.seed), "split")  # a module that splits in every setup draws the same split again
         data.setup("test")
-        return [row for domain in list_domains(config, data) for row in _test(trainer, model, domain)]
+        return [row for domain in list_domains(config, data) for row in _test(trainer, model, data, domain)]
 
 
 class TimedTrainer(Trainer):
@@ -119,15 +122,14 @@ class TimedTrainer(Trainer):
 
 
 def _fit(config: DictConfig, **forced: Any) -> tuple[LightningModule, LightningDataModule, TimedTrainer]:
+    if config.get("seed") is None:
+        raise TrialError("the config has no seed", where="seed", remedy="add it: `seed: 0`")
     seed = int(config.seed)
     seed_globals(seed, "split")
     data = build(config, "data", LightningDataModule)
     seed_globals(seed, "init")
     model = build(config, "model", LightningModule)
-    settings = build(config, "trainer") if config.get("trainer") else {}
-    callbacks = [*(settings.pop("callbacks", None) or ()), Guard(seed)]
-    root = HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else None
-    trainer = TimedTrainer(**{"default_root_dir": root, **QUIET, **settings, **forced, "callbacks": callbacks})
+    trainer = _make_trainer(config, seed, forced)
     seed_globals(seed, "split")  # the datamodule's setup, which Lightning calls first, draws the split
     start = time.perf_counter()
     trainer.fit(model, datamodule=data)
@@ -135,9 +137,36 @@ def _fit(config: DictConfig, **forced: Any) -> tuple[LightningModule, LightningD
     return model, data, trainer
 
 
-def _test(trainer: Trainer, model: LightningModule, domain: Domain) -> Iterator[Row]:
+def _make_trainer(config: DictConfig, seed: int, forced: dict[str, Any]) -> TimedTrainer:
+    settings = build(config, "trainer") if config.get("trainer") else {}
+    known = [name for name in signature(Trainer).parameters if name != "self"]
+    for key in settings:
+        if key not in known:
+            raise TrialError(f"Lightning's Trainer has no {key!r}", where="trainer", allowed=known, word=key)
+    given = settings.pop("callbacks", None) or ()
+    callbacks = [*(given if isinstance(given, list | tuple) else [given]), Guard(seed)]
+    root = HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else None
+    return TimedTrainer(**{"default_root_dir": root, **QUIET, **settings, **forced, "callbacks": callbacks})
+
+
+class OneDomain(LightningDataModule):
+    """A datamodule reduced to one test set, with the hooks of the one it comes from."""
+
+    def __init__(self, data: LightningDataModule, domain: Domain) -> None:
+        super().__init__()
+        self.domain = domain
+        for hook in HOOKS:
+            setattr(self, hook, getattr(data, hook))
+
+    def test_dataloader(self) -> Any:
+        """The loader of the domain."""
+        return self.domain.loader
+
+
+def _test(trainer: Trainer, model: LightningModule, data: LightningDataModule, domain: Domain) -> Iterator[Row]:
     """Test on one domain at a time: a metric object that the module keeps must not run on over several."""
-    (logged,) = trainer.test(model, dataloaders=domain.loader, verbose=False)
+    with _index_given(model, domain.index):
+        (logged,) = trainer.test(model, datamodule=OneDomain(data, domain), verbose=False)
     if not logged:
         raise TrialError(
             "the module logs nothing when it is tested",
@@ -145,9 +174,23 @@ def _test(trainer: Trainer, model: LightningModule, domain: Domain) -> Iterator[
             remedy="log the metrics there: self.log('accuracy', ...)",
         )
     dataset: Any = domain.loader.dataset
-    size = len(dataset) if hasattr(dataset, "__len__") else None
+    size = len(dataset) if not isinstance(dataset, IterableDataset) and hasattr(dataset, "__len__") else None
     for metric, value in logged.items():
         yield {"domain": domain.name, "shift": domain.shift, "metric": metric, "value": value, "n_examples": size}
+
+
+@contextmanager
+def _index_given(model: LightningModule, index: int) -> Iterator[None]:
+    """A `test_step` that asks for the index of its loader gets it; Lightning gives none where there is one loader."""
+    step = model.test_step
+    if "dataloader_idx" not in signature(step).parameters:
+        yield
+        return
+    vars(model)["test_step"] = lambda batch, batch_idx: step(batch, batch_idx, dataloader_idx=index)
+    try:
+        yield
+    finally:
+        del vars(model)["test_step"]
 
 
 @contextmanager
