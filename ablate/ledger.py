@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -82,11 +83,12 @@ class Ledger:
         self._claimed: dict[str, optuna.Trial] = {}  # by trial id
         self._waiting = 0  # the queue's length: asking an empty queue would make Optuna sample a trial of its own
         self._space = _space(plan)
-        try:
-            self.study = _open_study(folder / "runs" / JOURNAL, plan)
-        except BaseException:
-            self._lock.release()
-            raise
+        self._folder = folder
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        """The Optuna study; opened when first used, so that a plan that is refused leaves no trace in the books."""
+        return _open_study(self._folder / "runs" / JOURNAL, self.plan)
 
     def __enter__(self) -> Self:
         return self
