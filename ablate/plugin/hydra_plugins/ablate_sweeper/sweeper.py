@@ -18,6 +18,7 @@ class AblateSweeperConf:
     """What a study declares in `hydra.sweeper`; see `ablate.plans.plan` for the meaning of each."""
 
     _target_: str = "hydra_plugins.ablate_sweeper.sweeper.AblateSweeper"
+    _recursive_: bool = False  # settings are plain values: `domains` may hold `_target_`s, which the trials build
     params: dict[str, str] = field(default_factory=dict)  # factor -> levels, in Hydra's sweep grammar
     name: str | None = None
     folder: str | None = None
