@@ -64,7 +64,7 @@ def _plan(folder: Path, config_name: str, overrides: Sequence[str], run_study: C
             remedy="name the study's config with --config-name",
             word=config_name,
         )
-    run_study(["-cd", str(folder), "-cn", config_name, *overrides, "-m", "hydra.sweeper.dry_run=true"])
+    run_study(["-m", "-cd", str(folder), "-cn", config_name, *overrides, "hydra.sweeper.dry_run=true"])
     return 0
 
 
