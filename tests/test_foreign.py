@@ -54,7 +54,8 @@ def test_a_float_through_hydras_basic_launcher(app):
 def test_a_mapping_through_our_pool_and_again(app):
     words = [*STUDY, *MINIMIZE, "hydra/launcher=ablate_local", "hydra.launcher.workers=2", "mapping=true"]
     printed = app(*words)
-    assert "| model" in printed, "the ablation table is printed"
+    assert "Ablation of app: effects on loss" in printed, "the ablation table is printed"
+    assert "glyph" not in printed, "and nothing of how the figures are made"
     first = records(app)
     assert set(first.frame["metric"]) == {"loss", "steps"}
     trial = first.plan.trials[0]

@@ -5,6 +5,7 @@ of the caller matters; an SVG is the same to the byte for the same effects and l
 """
 
 import io
+import logging
 import math
 import re
 import warnings
@@ -135,6 +136,7 @@ def _save(figure: "Figure", out: Any, kind: str, metadata: Mapping[str, str | No
     from matplotlib import rc_context
 
     with rc_context(_STYLE), warnings.catch_warnings():
+        logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every font it puts into a PDF
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # foreign names; the viewer has fonts
         figure.savefig(out, format=kind, metadata=dict(metadata), transparent=True)
 
