@@ -11,6 +11,13 @@ from ablate.stats.crossed import Crossed
 from tests.stats.samples import case
 
 
+def test_holm_gives_the_figures_of_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
+    p = np.random.default_rng(0).beta(0.5, 3, 40)
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1], abs=1e-15)
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
 def test_holm_is_the_closed_bonferroni_test(p):
     """A hypothesis falls when every intersection that holds it falls by Bonferroni."""
