@@ -38,7 +38,6 @@ OWN_ROOM = {
     "lightning": APART,
     "torch": APART,
     "torchmetrics": APART,
-    "statsmodels": {"stats"},
     "matplotlib": {"report"},
 }
 MODULES = sorted(HOUSE.rglob("*.py"))
@@ -114,6 +113,24 @@ def test_the_ground_floors_need_only_the_standard_library():
         if ROOMS.get(room(path), (9, ""))[0] <= 1:
             outside = {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names - {"ablate"}
             assert not outside, f"{path.name} imports {outside}"
+
+
+def test_every_imported_library_is_a_declared_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
+    imported = {name.split(".")[0] for path in MODULES for name in imports(path)}
+    outside = imported - sys.stdlib_module_names - {"ablate", "hydra_plugins"}
+    named = {
+        "hydra": "hydra-core",
+        "sklearn": "scikit-learn",
+        "markupsafe": "jinja2",
+    }  # markupsafe: what jinja2 is made of
+    missing = {library for library in outside if named.get(library, library) not in declared}
+    assert not missing, f"imported, but not in pyproject.toml: {missing}"
+    explained = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    extras = project["optional-dependencies"]
+    for name in declared | extras.keys():
+        assert re.search(rf"\b{name}\b", explained), f"CONTRIBUTING.md does not say why {name} is there"
 
 
 def test_objects_are_built_from_configs_in_one_place():
