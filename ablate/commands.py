@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table as Grid
@@ -18,9 +17,6 @@ from ablate.factors import level_name
 from ablate.plans import PLAN_FILE, Plan
 from ablate.records import Records
 from ablate.runs import Runs
-
-if TYPE_CHECKING:
-    from ablate.report.tables import Row, Table
 
 
 def run_verb(verb: str, words: Sequence[str], run_study: Callable[[list[str]], None]) -> int:
@@ -49,10 +45,6 @@ VERBS = {
     "status": "Say how far a study is: trials complete, failed with reasons, running, left.",
     "report": "Write a study's tables, figures and report from its records, or check that they are fresh.",
 }
-
-
-# Colour is an addition: the verdict's word says the same.
-VERDICT_STYLES = {"better": "green", "worse": "red", "non-inferior": "green", "equivalent": "cyan", "refused": "yellow"}
 
 
 def _plan(folder: Path, config_name: str, overrides: Sequence[str], run_study: Callable[[list[str]], None]) -> int:
@@ -172,40 +164,6 @@ def _report(folder: Path, check: bool) -> int:
     return 0
 
 
-def show_table(table: "Table") -> None:
-    """Print a table on a terminal, its headings over the rows they head."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=220)
-    full = [row for row in table.rows if len(row) > 1]
-    texts = [[line for text in column for line in text.splitlines()] for column in _columns(table.header, full)]
-    widths = [min(34, max(map(len, lines))) for lines in texts]
-
-    def grid(header: bool) -> Grid:
-        made = Grid(box=None, pad_edge=False, show_header=header)
-        for name, side, width in zip(table.header, table.align, widths, strict=True):
-            made.add_column(Text(name), justify="right" if side == "r" else "left", width=width)
-        return made
-
-    console.print(Text(table.title, style="bold"))
-    console.print(grid(header=True))
-    part = grid(header=False)
-    for row in table.rows:
-        if len(row) == 1:
-            console.print(part if part.row_count else "")
-            console.print(Text(row[0].text, style="italic"))
-            part = grid(header=False)
-        else:
-            part.add_row(*(Text(entry.text, style=VERDICT_STYLES.get(entry.verdict, "")) for entry in row))
-    console.print(part)
-    for note in table.notes:
-        console.print(Text(f"- {note}", style="dim"), soft_wrap=True)
-
-
-def _columns(header: Sequence[str], rows: Sequence["Row"]) -> list[list[str]]:
-    return [[name, *(row[i].text for row in rows)] for i, name in enumerate(header)]
-
-
 def finish_study(records: Records, folder: Path) -> None:
     """Write a study's tables, figures and report, print the ablation table, and name every file."""
     console = Console(soft_wrap=True)
@@ -214,6 +172,7 @@ def finish_study(records: Records, folder: Path) -> None:
         console.print(f"{records.plan.name}: none of {owed} trials is complete: nothing to judge; see `ablate status`")
         return
     from ablate.report.reports import write_report
+    from ablate.report.screens import show
     from ablate.report.tables import table
     from ablate.stats.attribution import attribute
     from ablate.stats.effects import Effects
@@ -222,7 +181,7 @@ def finish_study(records: Records, folder: Path) -> None:
     effects = attribute(records)
     if "main" in records.plan.families:  # a screen has no room for every cell against the baseline
         effects = Effects(effects.frame[effects.frame["family"] != "simple"], effects.notes)
-    show_table(table(effects, records))
+    show(table(effects, records))
     failed = records.failures["trial"].nunique()
     console.print(f"{done} of {owed} trials complete" + (f", {failed} failed" if failed else "") + ". Files:")
     for file in [folder / PLAN_FILE, folder / "records.csv", *files]:

@@ -54,7 +54,8 @@ class Effects:
 
     def __repr__(self) -> str:
         shown = ["family", "factor", "level", "versus", "domain", "target", "estimate", "low", "high", "p_adjusted"]
-        return repr(self.frame[[*shown, "n_runs", "verdict", "note"]])
+        with pd.option_context("display.width", 220, "display.max_columns", None):
+            return repr(self.frame[[*shown, "n_runs", "verdict", "note"]])
 
     def __len__(self) -> int:
         return len(self.frame)
