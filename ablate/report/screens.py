@@ -88,20 +88,18 @@ def _stack(table: Table, console: Any) -> None:
     """A row's text on one line and its numbers on the next."""
     from rich.text import Text
 
-    end = table.header.index("Verdict") + 1 if "Verdict" in table.header else len(table.header)
-    texts = [i for i in range(end) if table.align[i] == "l" and table.header[i] != "Verdict"]
+    verdict = table.header.index("Verdict") if "Verdict" in table.header else len(table.header)
+    texts = [i for i in range(verdict) if table.align[i] == "l"]
     for row in table.rows:
         if len(row) == 1:
             console.print(Text(f"\n{row[0].text}", style="italic"), soft_wrap=True)
             continue
         console.print(Text(", ".join(row[i].text for i in texts)), soft_wrap=True)
-        rest = [
-            f"{table.header[i]} {row[i].text}" for i in range(end) if i not in texts and table.header[i] != "Verdict"
-        ]
-        last = row[end - 1] if table.header[end - 1] == "Verdict" else None
-        console.print(Text("  " + ", ".join(rest)), soft_wrap=True, end=": " if last else "\n")
-        if last:
-            console.print(Text(last.text, style=STYLES.get(last.verdict, "")))
+        numbers = [f"{table.header[i]} {row[i].text}" for i in range(verdict) if i not in texts]
+        line = Text("  " + ", ".join(numbers))
+        for entry in row[verdict : verdict + 1]:
+            line.append(": ").append(entry.text, style=STYLES.get(entry.verdict, ""))
+        console.print(line, soft_wrap=True)
     console.print()
     for note in table.notes:
         console.print(Text(f"- {note}", style="dim"), soft_wrap=True)
