@@ -34,13 +34,15 @@ def suggest(result: Result, direction: Direction) -> str:
         seeds = _smallest(lambda n: decides(n, found.domains), int(found.seeds))
         if seeds is None:
             return f"more than {CEILING} seeds would be needed to decide"
-        return f"about {max(seeds - int(found.seeds), 1)} further seeds would decide"
+        more = max(seeds - int(found.seeds), 1)
+        return f"about {more} further seed{'s' * (more > 1)} would decide"
     seeds = int(found.seeds)
     while seeds <= CEILING:
         domains = _smallest(partial(decides, seeds), int(found.domains))
         if domains is not None:
             with_seeds = f" with {seeds} seeds" if seeds > found.seeds else ""
-            return f"needs domains: about {domains - int(found.domains)} further ones{with_seeds}"
+            more = domains - int(found.domains)
+            return f"needs domains: about {more} further one{'s' * (more > 1)}{with_seeds}"
         seeds *= 2
     return f"needs domains: more than {CEILING}"
 
