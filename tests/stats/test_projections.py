@@ -56,7 +56,7 @@ def test_new_domains_have_a_floor_that_no_seeds_lower():
 def test_domains_alone_may_not_do():
     text = suggest(ask(0.3, "new_domains"), "maximize")  # the runs alone leave 2.3 × sqrt(.03)
     more, seeds = map(int, re.findall(r"\d+", text))
-    assert text == f"needs domains: about {more} further ones with {seeds} seeds"
+    assert text == f"needs domains: about {more} further one{'s' * (more > 1)} with {seeds} seeds"
     assert half_width(FOUND.scaled(seeds, 6 + more), "new_domains", 0.95) < 0.3
     assert half_width(FOUND.scaled(5, np.inf), "new_domains", 0.95) > 0.3
 
