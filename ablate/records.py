@@ -116,12 +116,27 @@ def _measurement(row: object, plan: Plan) -> dict[str, Any]:
         remedy = "declare it under `domains`, or do not return it"
         raise TrialError(error.what, where=where, allowed=error.allowed, remedy=remedy, word=domain) from error
     value = _number(row["value"], metric, where)
-    extras: dict[str, Any] = {key: _plain(row[key]) for key in OPTIONAL if row.get(key) is not None}
-    if "score_se" in extras and _number(extras["score_se"], "score_se", where) < 0:
-        raise TrialError(f"score_se is {extras['score_se']}", where=where, allowed=["a number, not negative"])
-    if not isinstance(extras.get("n_examples", 1), Integral) or extras.get("n_examples", 1) < 1:
-        raise TrialError(f"n_examples is {extras['n_examples']!r:.80}", where=where, allowed=["a whole number from 1"])
+    extras = _extras({key: _plain(row[key]) for key in OPTIONAL if row.get(key) is not None}, where)
     return {"domain_group": group, "domain": domain, "shift": shift, "metric": metric, "value": value, **extras}
+
+
+def _extras(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What a row says beside its value, as the plain values that a record can hold."""
+    extras: dict[str, Any] = {}
+    if "score_se" in given:
+        extras["score_se"] = _number(given["score_se"], "score_se", where)
+        if extras["score_se"] < 0:
+            raise TrialError(f"score_se is {given['score_se']}", where=where, allowed=["a number, not negative"])
+    if "n_examples" in given:
+        count = given["n_examples"]
+        if not isinstance(count, Integral) or not 1 <= int(count) < 2**63:
+            raise TrialError(f"n_examples is {count!r:.80}", where=where, allowed=["a whole number from 1"])
+        extras["n_examples"] = int(count)
+    if "eval_hash" in given:
+        extras["eval_hash"] = str(given["eval_hash"])
+        if not is_text(extras["eval_hash"]):
+            raise TrialError(f"a control character in eval_hash {extras['eval_hash']!r:.80}", where=where)
+    return extras
 
 
 def _number(value: object, name: str, where: str) -> float:

@@ -1,5 +1,6 @@
 """Records: what a task may return, what the table refuses, and that no file format changes a value or a name."""
 
+import json
 import math
 from fractions import Fraction
 
@@ -63,6 +64,13 @@ def test_every_kind_of_number_is_a_number(value):
     assert measurements({"accuracy": value}, MADE) == [row]
 
 
+def test_what_stands_beside_a_value_becomes_plain_too():
+    beside = {"n_examples": np.int64(7), "score_se": Fraction(1, 4), "eval_hash": b"ab"}
+    (row,) = measurements([{"metric": "accuracy", "value": 0.5, **beside}], MADE)
+    assert json.loads(json.dumps(row)) == row
+    assert (row["n_examples"], row["score_se"], row["eval_hash"]) == (7, 0.25, "b'ab'")
+
+
 def test_rows_fall_into_the_declared_groups():
     result = [
         {"metric": "accuracy", "value": 1, "domain": "test"},
@@ -104,6 +112,8 @@ ROW = {"metric": "accuracy", "value": 1.0}
         ([{**ROW, "metric": "a\rb"}], "a control character in 'a"),
         ([{**ROW, "n_examples": 2.5}], "n_examples is 2.5"),
         ([{**ROW, "n_examples": 0}], "n_examples is 0"),
+        ([{**ROW, "n_examples": 2**63}], "n_examples is 9223372036854775808"),
+        ([{**ROW, "eval_hash": "a\x00"}], "a control character in eval_hash"),
         ([{**ROW, "score_se": -1}], "score_se is -1"),
         ([{**ROW, "score_se": math.nan}], "score_se is nan"),
         (pd.DataFrame([ROW]), "returned a DataFrame"),
