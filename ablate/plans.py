@@ -17,7 +17,7 @@ from ablate.analyses import DEFAULT_FAMILIES, Analysis, Comparison, Family, Targ
 from ablate.designs import build_cells, design_name, design_named
 from ablate.drifts import differences, drift, flatten
 from ablate.errors import PlanError, StudyError, require_keys, require_one_of
-from ablate.factors import Cell, Factor, Level, Trial, digest, is_list, level_name
+from ablate.factors import Cell, Factor, Level, Trial, digest, is_list, is_text, level_name
 from ablate.files import write_whole
 
 __all__ = ["CLEAN", "PLAN_FILE", "WHOLE", "Analysis", "Comparison", "Family", "Plan", "Target", "plan"]
@@ -328,11 +328,8 @@ def _leave_out(made: Plan, rules: Sequence[Mapping[str, Any]]) -> Plan:
     for f in made.factors:
         gone = {level_name(cell[f.key]) for cell in out} - {level_name(cell[f.key]) for cell in kept}
         if gone:
-            raise PlanError(
-                f"no cell is left with {f.key}={', '.join(sorted(gone))}",
-                where="exclude",
-                remedy="take the level out of the factor, or loosen the rules",
-            )
+            remedy = "take the level out of the factor, or loosen the rules"
+            raise PlanError(f"no cell is left with {f.key}={', '.join(sorted(gone))}", where="exclude", remedy=remedy)
     plain = tuple({key: list(want) if is_list(want) else want for key, want in rule.items()} for rule in rules)
     return replace(made, cells=kept, excluded=out, exclude=plain)
 
@@ -341,8 +338,9 @@ def _check(made: Plan) -> None:
     require_one_of(made.direction, ("maximize", "minimize"), "direction")
     require_one_of(made.blocking, ("seed", "none"), "blocking")
     require_margin(made.margin, "margin")
-    if not made.metric or not isinstance(made.metric, str):
-        raise PlanError(f"the metric is {made.metric!r}", where="metric", remedy="name it as the task does")
+    for key, name in (("metric", made.metric), ("name", made.name)):
+        if not (isinstance(name, str) and name.strip() and is_text(name)):
+            raise PlanError(f"the {key} is {name!r}", where=key, remedy="a name is text on one line")
     by_key = {f.key: f for f in made.factors}
     for c in made.analysis.comparisons:
         for key, word in [*c.cell.items(), *c.versus.items()]:

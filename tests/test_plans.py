@@ -13,7 +13,7 @@ from ablate.designs import OWN, full_factorial
 from ablate.errors import PlanError, StudyError
 from ablate.factors import Factor, level_name
 from ablate.plans import PLAN_FILE, Plan, plan
-from tests.strategies import factor_lists
+from tests.strategies import factor_lists, level_text
 
 FACTORS = {"data": ["raw", "clean"], "size": ["small", "medium", "large"]}
 
@@ -28,13 +28,13 @@ def plans(draw):
         design=draw(st.sampled_from([d.__name__ for d in OWN])),
         seeds=draw(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4, unique=True)),
         across=draw(st.sampled_from([[], names[1:2]])),
-        metric=draw(st.text(min_size=1, max_size=5)),
+        metric=draw(level_text),
         direction=draw(st.sampled_from(["maximize", "minimize"])),
         blocking=draw(st.sampled_from(["seed", "none"])),
         margin=draw(st.none() | st.floats(1e-9, 1e9)),
         domains=draw(st.sampled_from([(), ["clean"], {"clean": ["clean"], "noise": ["t/noise1", "t/noise2"]}])),
         analysis={"alpha": draw(st.floats(0.001, 0.2))},
-        name=draw(st.text(min_size=1, max_size=5)),
+        name=draw(level_text),
     )
 
 
@@ -140,6 +140,8 @@ def test_families_are_what_the_design_can_answer_and_the_declared_questions():
         ({"factors": {"data": "raw"}}, "(?s)levels are 'raw'.*factor 'data'"),
         ({"factors": {"data": ["raw", "raw"]}}, "(?s)duplicate levels: raw.*factor 'data'"),
         ({"factors": {"seed": [1, 2]}}, "'seed' cannot be the name of a factor"),
+        ({"name": " "}, "the name is ' '"),
+        ({"name": "a\nb"}, "the name is"),
         ({"factors": [Factor("a", (1, 2)), Factor("a", (3, 4))]}, "named twice"),
         ({"baseline": {"dat": "raw"}}, "(?s)unknown factor 'dat'.*where:   baseline.*did you mean 'data'"),
         ({"baseline": {"data": "rwa"}}, "(?s)'rwa' is not a level.*factor 'data'.*did you mean 'raw'"),
