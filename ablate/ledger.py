@@ -28,7 +28,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ablate.errors import StudyError
-from ablate.factors import Cell, Trial
+from ablate.factors import Cell, Factor, Level, Trial, level_name
 from ablate.plans import Plan
 from ablate.records import WHOLE
 
@@ -170,7 +170,8 @@ class Ledger:
         self.study.add_trial(entry)
 
     def _params(self, cell: Cell, trial: Trial | None) -> dict[str, Any]:
-        return {**cell, **({"seed": trial.seed} if trial else {})}
+        levels = {f.key: _choice(f, cell[f.key]) for f in self.plan.factors}
+        return {**levels, **({"seed": trial.seed} if trial else {})}
 
     def _value(self, outcome: Mapping[str, Any]) -> float:
         """The primary metric, averaged within and then over domain groups: for the dashboard, not for statistics."""
@@ -184,8 +185,15 @@ class Ledger:
 
 
 def _space(plan: Plan) -> dict[str, BaseDistribution]:
-    space: dict[str, BaseDistribution] = {f.key: CategoricalDistribution(f.levels) for f in plan.factors}
+    space: dict[str, BaseDistribution] = {
+        f.key: CategoricalDistribution([_choice(f, level) for level in f.levels]) for f in plan.factors
+    }
     return {**space, "seed": IntDistribution(0, 2**32 - 1)}
+
+
+def _choice(factor: Factor, level: Level) -> Level:
+    """A level as Optuna's books hold it: by name where values that differ here (1, 1.0, true) are one value there."""
+    return level if len(set(factor.levels)) == len(factor.levels) else level_name(level)
 
 
 def _open_study(path: Path, plan: Plan) -> optuna.Study:

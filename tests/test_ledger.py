@@ -53,6 +53,14 @@ def test_every_trial_is_in_the_books_with_levels_seed_state_and_value(tmp_path):
         assert entry.params == {**trial.cell, "seed": trial.seed}
 
 
+def test_levels_that_are_equal_and_print_differently_stay_apart_in_the_books(tmp_path):
+    plan = ab.plan({"x": [1, True, 1.0], "y": [0, 0.5]}, seeds=1, metric="accuracy", name="toy")
+    run(plan, toys.surface, tmp_path)
+    assert {(t.params["x"], t.params["y"]) for t in book(tmp_path).trials} == {
+        (x, y) for x in ("1", "true", "1.0") for y in (0, 0.5)
+    }
+
+
 def test_excluded_and_failed_trials_are_in_the_books_with_their_reason(tmp_path):
     plan = declare(exclude=[{"data": "raw", "size": "large"}])
     run(plan, toys.failing, tmp_path)
