@@ -14,7 +14,7 @@ from ablate.factors import Cell, Trial, digest
 from ablate.launchers import InProcess, Launcher, LocalPool
 from ablate.plans import PLAN_FILE, Plan
 from ablate.records import Records, measurements
-from ablate.runs import Attempt, Record, Runs, Task, conclude, failure
+from ablate.runs import Attempt, Record, Runs, Task, conclude, failure, folder_name
 
 if TYPE_CHECKING:
     from ablate.ledger import Ledger
@@ -50,9 +50,11 @@ def run(
 
     Raises:
         StudyError: the folder holds another plan, what the trials use has changed, or another driver runs it.
-        PlanError: the preflight found a cell that cannot work.
+        PlanError: the preflight found a cell that cannot work, or the task cannot be sent to the workers.
     """
-    home = Path(folder) if folder is not None else Path("outputs") / f"{plan.name}-{plan.hash[:8]}"
+    home = Path(folder if folder is not None else f"outputs/{folder_name(plan)}")
+    home = home.absolute()  # a task may change the working directory
+    _check_call(task, workers, timeout, retries)
     plan = replace(plan, provenance={**plan.provenance, **_provenance(task, home)})
     launcher = launcher or (LocalPool(workers=workers, timeout=timeout) if workers else InProcess())
     from ablate.ledger import Ledger
@@ -84,6 +86,15 @@ def load(folder: str | Path) -> Records:
     home = Path(folder)
     plan = Plan.read(home)
     return Records.of(plan, _outcomes(home, plan, Runs(home)))
+
+
+def _check_call(task: object, workers: int, timeout: float | None, retries: int) -> None:
+    if not callable(task):
+        raise PlanError(f"the task is a {type(task).__name__}", where="task", allowed=["a function of a Trial"])
+    if type(retries) is not int or retries < 0:
+        raise PlanError(f"retries is {retries!r}", where="retries", allowed=["a whole number from 0"])
+    if timeout is not None and not workers:
+        raise PlanError("a time limit needs worker processes", where="timeout", remedy="give `workers=1` or more")
 
 
 def _make(home: Path) -> None:

@@ -16,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ablate.errors import PlanError
 from ablate.plans import Plan
 from ablate.runs import Attempt, Task, perform
 
@@ -70,6 +71,14 @@ class LocalPool:
     timeout: float | None = None
     preload: Sequence[str] = field(default=())
 
+    def __post_init__(self) -> None:
+        for name in ("workers", "threads"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise PlanError(f"{name} is {value!r}", where="launcher", allowed=["a whole number from 1", "null"])
+        if self.timeout is not None and not (type(self.timeout) in (int, float) and self.timeout > 0):
+            raise PlanError(f"timeout is {self.timeout!r}", where="launcher", allowed=["seconds, more than 0", "null"])
+
     def launch(self, task: Task, plan: Plan, claim: Next) -> Iterator[tuple[Attempt, Any]]:
         """Keep every worker busy; yield attempts as they end."""
         yield from self._stream(_perform, (task, plan), claim)
@@ -80,7 +89,6 @@ class LocalPool:
         yield from self._stream(_call, function, lambda: next(left, None))
 
     def _stream(self, work: Callable[[Any], Any], payload: Any, claim: Callable[[], Any]) -> Iterator[tuple[Any, Any]]:
-        import cloudpickle
         from pebble import ProcessPool
 
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -88,7 +96,7 @@ class LocalPool:
         threads = self.threads or max(1, cores // workers)
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([*self.preload, "ablate.records"])
-        sent = cloudpickle.dumps(payload)
+        sent = _pack(payload)
         with (
             _environment(threads),
             ProcessPool(
@@ -113,11 +121,35 @@ class LocalPool:
         from pebble import ProcessExpired
 
         error = future.exception()
+        if isinstance(error, _Unloadable):
+            raise PlanError(
+                f"the workers cannot load the task: {error}",
+                where="launcher",
+                remedy="what it is made of must be importable in another process; or run it without workers",
+            )
         if isinstance(error, ProcessExpired):
             return f"its worker process died (exit code {error.exitcode})"
         if isinstance(error, TimeoutError):
             return f"stopped after {self.timeout:g} s, the time a trial may take"
         return future.result() if error is None else error
+
+
+class _Unloadable(Exception):
+    """What a worker was started for cannot be loaded there."""
+
+
+def _pack(payload: object) -> bytes:
+    import cloudpickle
+
+    try:
+        packed: bytes = cloudpickle.dumps(payload)
+    except Exception as error:  # its parts raise what they like
+        raise PlanError(
+            f"the task cannot be sent to worker processes: {type(error).__name__}: {error}",
+            where="launcher",
+            remedy="let it make locks, connections and open files when it is called; or run it without workers",
+        ) from error
+    return packed
 
 
 _payload: Any = None  # what this worker process was started for
@@ -128,7 +160,10 @@ def _start_worker(driver: int, threads: int, sent: bytes) -> None:
 
     global _payload
     _set_threads(threads)  # for what the trial imports later; the workers' server may be of an earlier pool
-    _payload = cloudpickle.loads(sent)
+    try:
+        _payload = cloudpickle.loads(sent)
+    except Exception as error:  # noqa: BLE001 - told with the first trial: an initializer's error breaks the pool
+        _payload = _Unloadable(f"{type(error).__name__}: {error}")
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
     threading.Thread(target=_follow, args=(driver,), daemon=True).start()
@@ -147,12 +182,16 @@ def _follow(driver: int) -> None:
 
 
 def _perform(attempt: Attempt) -> None:
+    if isinstance(_payload, _Unloadable):
+        raise _payload
     task, plan = _payload
-    with _output_to(attempt):
+    with _output_to(attempt), contextlib.chdir("."):  # and back, wherever the task went
         perform(task, attempt, plan)
 
 
 def _call(item: Any) -> Any:
+    if isinstance(_payload, _Unloadable):
+        raise _payload
     try:
         return _payload(item)
     except Exception as error:
@@ -165,19 +204,25 @@ def _call(item: Any) -> Any:
 
 @contextlib.contextmanager
 def _output_to(attempt: Attempt) -> Iterator[None]:
-    """Send what a trial prints, from Python or below, to `output.log` in its attempt's folder."""
+    """Send what a trial prints, from Python or below, to `output.log` in its attempt's folder.
+
+    Each trial gets streams of its own: one that closes or replaces them takes nothing from the next.
+    """
     kept = [os.dup(1), os.dup(2)]
     with (attempt.folder / "output.log").open("ab") as log:
         for target in (1, 2):
             os.dup2(log.fileno(), target)
-        try:
+    out, err = (os.fdopen(target, "w", 1, "utf-8", "backslashreplace", closefd=False) for target in (1, 2))
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             yield
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for target, original in enumerate(kept, start=1):
-                os.dup2(original, target)
-                os.close(original)
+    finally:
+        for stream in (out, err):
+            with contextlib.suppress(ValueError):  # the trial closed it
+                stream.flush()
+        for target, original in enumerate(kept, start=1):
+            os.dup2(original, target)
+            os.close(original)
 
 
 def _set_threads(threads: int) -> None:

@@ -7,6 +7,7 @@ database can lose a result, and the first complete attempt of a trial is the one
 import json
 import os
 import platform
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 from ablate.environments import describe, hardware
 from ablate.errors import StudyError
-from ablate.factors import Trial, level_name
+from ablate.factors import Trial, is_text, level_name
 from ablate.files import write_whole
 from ablate.plans import Plan
 
@@ -97,6 +98,11 @@ class Runs:
             yield from sorted((int(p.name), p) for p in home.iterdir() if p.name.isdigit())
 
 
+def folder_name(plan: Plan) -> str:
+    """What the folder of a study without one is called: its name, as far as folders go, and its hash's first digits."""
+    return re.sub(r"[^\w.+-]+", "-", plan.name) + f"-{plan.hash[:8]}"
+
+
 def perform(task: Task, attempt: Attempt, plan: Plan) -> Record:
     """Run one attempt in this process, write its record, and return it.
 
@@ -111,9 +117,7 @@ def perform(task: Task, attempt: Attempt, plan: Plan) -> Record:
     outcome: Record
     try:
         outcome = {"status": "complete", "reason": None, "rows": measurements(task(trial), plan)}
-    except Exception as error:  # noqa: BLE001 - whatever the task raises is a result: a failed trial
-        outcome = failure("failed", error)
-    except (SystemExit, KeyboardInterrupt) as error:
+    except BaseException as error:
         preempted = isinstance(error, KeyboardInterrupt) or type(error).__name__ == "SIGTERMException"
         outcome = failure("preempted" if preempted else "failed", error)
         if preempted:
@@ -146,9 +150,13 @@ def failure(status: str, error: BaseException | str) -> Record:
     """The outcome of a trial without a result: status, a one-line reason and, for an exception, its traceback."""
     if isinstance(error, str):
         return {"status": status, "reason": error, "rows": []}
-    text = f"{type(error).__name__}: {error}".strip()
+    try:
+        text = f"{type(error).__name__}: {error}".strip()
+    except Exception:  # noqa: BLE001 - an exception's own text is its author's code
+        text = f"{type(error).__name__}: (its text cannot be printed)"
+    reason = "".join(c if is_text(c) else " " for c in text.splitlines()[0][:500])
     trace = "".join(traceback.format_exception(error))
-    return {"status": status, "reason": text.splitlines()[0][:500], "traceback": trace[-20_000:], "rows": []}
+    return {"status": status, "reason": reason, "traceback": trace[-20_000:], "rows": []}
 
 
 def _write(attempt: Attempt, name: str, values: Record) -> None:

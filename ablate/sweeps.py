@@ -23,6 +23,7 @@ from ablate.environments import commit, file_digest, sources
 from ablate.errors import PlanError
 from ablate.factors import Cell, Level, level_name
 from ablate.plans import Plan, plan
+from ablate.runs import folder_name
 
 
 def conf_dir() -> Path:
@@ -74,6 +75,10 @@ class Swept:
     overrides: tuple[str, ...]
     group: str
 
+    def override(self, level: Level) -> str:
+        """The override that sets a level; by its name, since 1 equals 1.0 and true."""
+        return dict(zip(map(level_name, self.levels), self.overrides, strict=True))[level_name(level)]
+
 
 def read_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoader, task: Callable[..., Any]) -> Study:
     """The study that a multirun config and its command line declare; every cell is composed, nothing is run.
@@ -104,7 +109,7 @@ def read_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
         **{key: settings[key] for key in ("metric", "direction", "design", "baseline", "across", "exclude")},
         **{key: settings[key] for key in ("margin", "blocking", "analysis")},
     )
-    typed = {cell: [*fixed, *(f.overrides[f.levels.index(cell[f.key])] for f in swept.values())] for cell in made.cells}
+    typed = {cell: [*fixed, *(f.override(cell[f.key]) for f in swept.values())] for cell in made.cells}
     configs = {cell: _compose(cell, typed[cell], config, loader) for cell in made.cells}
     flat = [_task_config(configs[cell], settings["seed_key"]) for cell in made.cells]
     code = _sources(flat, task, home)
@@ -114,7 +119,7 @@ def read_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
         changes=tuple(_changes(flatten(flat[0]), flatten(values)) for values in flat),
         provenance={**commit(home or Path.cwd()), **({"sources": code} if code else {})},
     )
-    folder = settings["folder"] or home or Path("multirun") / f"{name}-{made.hash[:8]}"
+    folder = settings["folder"] or home or Path("multirun") / folder_name(made)
     return Study(made, Path(folder), configs, typed, settings["seed_key"], settings["preflight"])
 
 

@@ -125,6 +125,15 @@ def test_what_a_trial_prints_is_kept_with_it(tmp_path, capfd):
     assert "from" not in capfd.readouterr().out
 
 
+def test_a_trial_that_wanders_or_shuts_its_output_harms_neither_itself_nor_the_next(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = declare()
+    records = run(plan, toys.rude, "study", workers=1)
+    assert records.complete["trial"].nunique() == 12
+    logs = [p.read_text() for p in tmp_path.glob("study/runs/*/1/output.log")]
+    assert logs == [f"in {Path.cwd()}\n"] * 12
+
+
 def test_every_worker_gets_its_share_of_threads(tmp_path):
     records = ab.run(
         declare(seeds=1), toys.threads, folder=tmp_path, progress=False, launcher=LocalPool(workers=1, threads=3)
@@ -195,6 +204,31 @@ def test_an_edited_plan_is_found_out(tmp_path):
     path.write_text(path.read_text().replace('"margin": null', '"margin": 0.5'))
     with pytest.raises(StudyError, match="edited after it was locked"):
         ab.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"workers": -1}, "workers is -1"),
+        ({"workers": 1.5}, r"workers is 1\.5"),
+        ({"workers": 1, "timeout": 0}, "timeout is 0"),
+        ({"timeout": 3}, "a time limit needs worker processes"),
+        ({"retries": -1}, "retries is -1"),
+        ({"task": 5}, "the task is a int"),
+        ({"task": toys.Locked(), "workers": 1}, "(?s)cannot be sent to worker processes: TypeError.*lock"),
+        ({"task": toys.Foreign(), "workers": 1}, "(?s)the workers cannot load the task: ImportError: not here"),
+    ],
+)
+def test_a_call_that_cannot_work_is_named_before_anything_runs(tmp_path, call, message):
+    with pytest.raises(PlanError, match=message):
+        run(declare(), **{"task": toys.surface, "folder": tmp_path, **call})
+    assert not list(tmp_path.glob("runs/*/*/started.json"))
+
+
+def test_a_name_that_is_no_path_still_gives_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ab.run(declare(name="../a b/c"), toys.surface, progress=False)
+    assert [p.name[:-8] for p in (tmp_path / "outputs").iterdir()] == ["..-a-b-c-"]
 
 
 def test_an_unwritable_folder_is_named_before_anything_runs(tmp_path):

@@ -45,6 +45,9 @@ def test_a_task_may_leave_files_in_its_own_folder(plan, tmp_path):
         (ValueError("boom"), "failed", "ValueError: boom"),
         (SystemExit(3), "failed", "SystemExit: 3"),
         (MemoryError(), "failed", "MemoryError:"),
+        (type("Stop", (BaseException,), {})("now"), "failed", "Stop: now"),
+        (type("Mute", (Exception,), {"__str__": None})(), "failed", "Mute: (its text cannot be printed)"),
+        (ValueError("\x1b[31mred\ud800\n"), "failed", "ValueError:  [31mred "),
     ],
 )
 def test_what_a_task_raises_is_a_failure_with_its_reason(plan, tmp_path, raised, status, reason):

@@ -56,6 +56,11 @@ def test_hydras_grammar_gives_the_levels(words, levels):
         assert (config.model.name if key == "model" else config[key]) == cell[key]
 
 
+def test_levels_that_are_equal_and_print_differently_keep_their_own_override():
+    study = read("+x=1,true,1.0,0,false")
+    assert [repr(config.x) for config in study.configs.values()] == ["1", "True", "1.0", "0", "False"]
+
+
 def test_params_declare_what_the_command_line_can_change():
     params = ["params={model: 'shallow,deep', lr: '0.1,0.2'}"]
     study = read(settings=params)

@@ -3,6 +3,8 @@
 import os
 import random
 import signal
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -66,6 +68,38 @@ def chatty(trial: Trial) -> list[dict[str, object]]:
 def threads(trial: Trial) -> dict[str, float]:
     """How many numerical threads the worker may use."""
     return {"accuracy": float(os.environ["OMP_NUM_THREADS"])}
+
+
+def rude(trial: Trial) -> list[dict[str, object]]:
+    """Leaves its directory for another and closes what it prints to."""
+    print("in", Path.cwd())
+    os.chdir("/")
+    sys.stdout.close()
+    return surface(trial)
+
+
+class Locked:
+    """A task that holds what no other process can have."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __call__(self, trial: Trial) -> float:
+        return 0.5
+
+
+class Foreign:
+    """A task that loads nowhere else."""
+
+    def __call__(self, trial: Trial) -> float:
+        return 0.5
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _not_here, ()
+
+
+def _not_here() -> None:
+    raise ImportError("not here")
 
 
 class Checked:

@@ -33,9 +33,14 @@ class LocalLauncher(Launcher):
     """Runs jobs in warm processes. The `ablate` sweeper streams through its `pool`; other sweepers launch batches."""
 
     def __init__(self, **settings: Any) -> None:
+        self.settings = {**settings, "preload": tuple(settings.get("preload") or ())}
+
+    @property
+    def pool(self) -> Any:
+        """The pool that the settings describe."""
         from ablate.launchers import LocalPool
 
-        self.pool = LocalPool(**{**settings, "preload": tuple(settings.get("preload") or ())})
+        return LocalPool(**self.settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra hands over."""
