@@ -7,6 +7,8 @@ READY := $(VENV)/.ready
 DEMO := .demo/digits_shift
 # What a study writes; its inputs are the rest.
 WRITTEN := plan.json records.csv records.parquet tables figures report.html runs
+# Processes that share the tests: two, as most machines have that many processors to spare.
+JOBS ?= 2
 # The newest torch that the whole set was tested with.
 TORCH := 2.13.0
 # Debian's packages behind the tests marked `tex` and `browser`.
@@ -35,8 +37,8 @@ demo: $(READY) ## run the embedded study on a copy in .demo/, and print its abla
 	$(BIN)/ablate -cd $(DEMO) -cn study
 	@echo "Run it again and it resumes: nothing is trained twice. To start afresh: rm -r $(DEMO)"
 
-test: $(READY) ## the default tests (under a minute)
-	$(BIN)/python -m pytest
+test: $(READY) ## the default tests (about a minute)
+	$(BIN)/python -m pytest --numprocesses $(JOBS)
 
 # A tool that is not installed takes the tests that look at its work out of the run, and says so.
 check: $(READY) ## every test that can run here: the slow ones, and with pdflatex and Chromium what they render
@@ -45,7 +47,7 @@ check: $(READY) ## every test that can run here: the slow ones, and with pdflate
 		echo "no pdflatex and pdftoppm here: tests marked tex are left out (Debian: make debian)"; marks="$$marks and not tex"; fi; \
 	if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null; then \
 		echo "no Chromium here: tests marked browser are left out (Debian: make debian)"; marks="$$marks and not browser"; fi; \
-	echo "pytest -m '$$marks'"; $(BIN)/python -m pytest -m "$$marks"
+	echo "pytest -m '$$marks'"; $(BIN)/python -m pytest --numprocesses $(JOBS) -m "$$marks"
 
 lint: $(READY) ## ruff, rules and format
 	$(BIN)/ruff check .
