@@ -4,6 +4,7 @@ A study is whatever Hydra composes: its factors are sweep overrides (`data=a,b`)
 """
 
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString, Transformer
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from ablate.drifts import flatten
 from ablate.environments import commit, file_digest, sources
@@ -68,12 +68,13 @@ class Study:
 
 @dataclass(frozen=True)
 class Swept:
-    """A factor as declared: its levels and the override that sets each."""
+    """A factor as declared: its levels, the override that sets each, its group, whether it adds its key."""
 
     key: str
     levels: tuple[Level, ...]
     overrides: tuple[str, ...]
     group: str
+    added: bool
 
     def override(self, level: Level) -> str:
         """The override that sets a level; by its name, since 1 equals 1.0 and true."""
@@ -96,14 +97,15 @@ def read_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
     settings: dict[str, Any] = OmegaConf.to_container(config.hydra.sweeper, resolve=True)  # type: ignore[assignment]
     parser = OverridesParser.create(config_loader=loader)
     fixed, swept = _read_overrides(parser, settings, arguments)
-    seeds = swept.pop(settings["seed_key"], None)
+    seeds = swept.pop(settings["seed_key"].lstrip("+"), None)
+    _check_seed_key(settings["seed_key"], config)
     for factor in swept.values():
         _check_factor(factor, config, loader)
     home = study_dir(config.hydra)
     name = settings["name"] or (home.name if home else str(config.hydra.job.name))
     made = plan(
         {factor.key: factor.levels for factor in swept.values()},
-        seeds=[int(str(level)) for level in seeds.levels] if seeds else settings["seeds"],
+        seeds=seeds.levels if seeds else settings["seeds"],  # type: ignore[arg-type] # it says what is no seed
         domains=settings["domains"] or (),
         name=name,
         **{key: settings[key] for key in ("metric", "direction", "design", "baseline", "across", "exclude")},
@@ -129,55 +131,108 @@ def _read_overrides(
     """Fixed overrides, and the factors by key: those of `params`, then those of the command line, which win."""
     fixed: list[str] = []
     swept: dict[str, Swept] = {}
-    declared = [f"{key}={value}" for key, value in settings["params"].items()]
-    for override in parser.parse_overrides(declared):
-        _sort(override, fixed, swept)
+    seed = settings["seed_key"].lstrip("+")
+    for key, value in settings["params"].items():
+        try:
+            override = parser.parse_override(f"{key}={value}")
+        except HydraException as error:
+            raise PlanError(
+                f"{value!r} cannot be read: {str(error).splitlines()[0]}",
+                where=f"hydra.sweeper.params.{key}",
+                remedy="levels stand as in Hydra's sweeps: `a,b`, `1,2`, `choice('c, d',e)`; a single one is fixed",
+            ) from error
+        _sort(override, fixed, swept, seed)
     for override in parser.parse_overrides(list(arguments)):
-        key = override.key_or_group
-        if not override.is_sweep_override() and key in swept:
+        key = _key(override)
+        if not override.is_sweep_override() and key in swept and key != seed:
             raise PlanError(
                 f"{override.input_line!r} fixes {key!r}, which is a factor of this study",
                 where="command line",
                 remedy=f"give it levels (`{key}=a,b`), or take it out first with `~hydra.sweeper.params.{key}`",
             )
         fixed = [word for word in fixed if word.partition("=")[0].lstrip("+") != key]
-        _sort(override, fixed, swept)
+        _sort(override, fixed, swept, seed)
     return fixed, swept
 
 
-def _sort(override: Override, fixed: list[str], swept: dict[str, Swept]) -> None:
-    if not override.is_sweep_override():
+def _key(override: Override) -> str:
+    """What an override sets: `data`, `model.depth`, `db@source`."""
+    return str(override.get_key_element()).lstrip("+~")
+
+
+def _sort(override: Override, fixed: list[str], swept: dict[str, Swept], seed: str) -> None:
+    """Put an override among the fixed ones or the factors; the seed is always swept, over one value if need be."""
+    if not override.is_sweep_override() and _key(override) != seed:
         fixed.append(str(override.input_line))
         return
-    if not override.is_discrete_sweep():
-        raise PlanError(
-            f"{override.input_line!r} is a range of values, not a list of levels",
-            where="factors",
-            remedy="name the levels: `a,b` or `choice(a,b)`",
-        )
-    values = list(override.sweep_iterator(transformer=Transformer.identity))
-    texts = list(override.sweep_string_iterator())
+    value, where = override.value(), "factors"
+    if override.is_sweep_override() and not override.is_discrete_sweep():
+        remedy = "name the levels: `a,b` or `choice(a,b)`"
+        raise PlanError(f"{override.input_line!r} is a range of values, no list of levels", where=where, remedy=remedy)
+    if getattr(value, "shuffle", False):
+        remedy = "name the levels in the order of the tables; trials are shuffled within every seed in any case"
+        raise PlanError(f"{override.input_line!r} gives another order each time", where=where, remedy=remedy)
+    swept_over = override.is_sweep_override()
+    values = list(override.sweep_iterator(transformer=Transformer.identity)) if swept_over else [value]
     element = override.get_key_element()
-    swept[override.key_or_group] = Swept(
-        key=override.key_or_group,
+    swept[_key(override)] = Swept(
+        key=_key(override),
         levels=tuple(v.text if isinstance(v, QuotedString) else v for v in values),  # type: ignore[misc]
-        overrides=tuple(f"{element}={text}" for text in texts),
-        group=override.key_or_group if not element.startswith("+") else "",
+        overrides=tuple(f"{element}={Transformer.encode(v)}" for v in values),  # type: ignore[arg-type]
+        group=override.key_or_group,
+        added=element.startswith("+"),
     )
 
 
 def _check_factor(factor: Swept, config: DictConfig, loader: ConfigLoader) -> None:
     """Say which factor or level is unknown before Hydra composes anything."""
     where = f"factor {factor.key!r}"
-    options = loader.get_group_options(factor.key, results_filter=ObjectType.CONFIG)
+    options = loader.get_group_options(factor.group, results_filter=ObjectType.CONFIG)
     if options:
         for level in factor.levels:
-            if level is not None and str(level) not in options:
+            if isinstance(level, bool | int | float):
+                remedy = f"""quote it, since Hydra takes options by text: `{factor.key}="'a','1'"`"""
+                name = level_name(level)
+                raise PlanError(f"{name} is a number, no option", where=where, allowed=options, remedy=remedy)
+            if level is not None and level_name(level) not in options:
                 raise PlanError(f"{level_name(level)!r} is not a level", where=where, allowed=options, word=level)
-    elif factor.group and OmegaConf.select(config, factor.key, default=_ABSENT) is _ABSENT:
+    elif not factor.added and not _has(config, factor.key):
         groups = [g for g in loader.get_group_options("", results_filter=ObjectType.GROUP) if g != "hydra"]
-        keys = [str(key) for key in config if key != "hydra" and key not in groups]
-        raise PlanError(f"unknown factor {factor.key!r}", where=where, allowed=[*groups, *keys], word=factor.key)
+        known = _keys_beside(config, factor.key)
+        allowed = known if "." in known[0] else dict.fromkeys([*groups, *(key for key in known if key != "hydra")])
+        remedy = f"a key that the config does not have is added with `+{factor.key}=...`"
+        raise PlanError(f"unknown factor {factor.key!r}", where=where, allowed=allowed, remedy=remedy, word=factor.key)
+
+
+def _check_seed_key(key: str, config: DictConfig) -> None:
+    """A seed that nothing reads would make every seed the same run, or fail in every trial."""
+    if key.startswith("+") or (key and _has(config, key)):
+        return
+    keys = flatten(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
+    likely = [name for name in keys if "seed" in name.lower() and not name.startswith("hydra.")]
+    raise PlanError(
+        f"the config has no key {key!r} to take the seed",
+        where="hydra.sweeper.seed_key",
+        allowed=likely or None,
+        remedy=f"name the key that the app reads its seed from, or add one that it will read: `seed_key=+{key}`",
+        word=key,
+    )
+
+
+def _has(config: DictConfig, key: str) -> bool:
+    """Whether a dotted key stands in a config, also where its value is missing (`???`) or an interpolation."""
+    return key in _keys_beside(config, key) or OmegaConf.select(config, key, default=_ABSENT) is not _ABSENT
+
+
+def _keys_beside(config: DictConfig, key: str) -> list[str]:
+    """The keys of the deepest node that a dotted key reaches."""
+    node, path = config, ""
+    for part in key.split(".")[:-1]:
+        child = OmegaConf.select(node, part)
+        if not isinstance(child, DictConfig) or not child:
+            break
+        node, path = child, f"{path}{part}."
+    return [path + str(name) for name in node.keys()]  # noqa: SIM118 - a DictConfig hides keys whose value is missing
 
 
 _ABSENT = object()
@@ -186,7 +241,7 @@ _ABSENT = object()
 def _compose(cell: Cell, overrides: list[str], master: DictConfig, loader: ConfigLoader) -> DictConfig:
     try:
         return loader.load_sweep_config(master, list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:  # Hydra raises its own, OmegaConf's, and plain ValueErrors
         raise PlanError(
             f"the config of cell {cell} does not compose: {error}",
             where=" ".join(overrides),
@@ -196,14 +251,26 @@ def _compose(cell: Cell, overrides: list[str], master: DictConfig, loader: Confi
 
 def _task_config(config: DictConfig, seed_key: str) -> dict[str, Any]:
     """The app's own config as plain values: interpolations kept, without `hydra` and the seed."""
-    values: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
+    values: dict[str, Any] = _plain(OmegaConf.to_container(config, resolve=False))
     values.pop("hydra", None)
     *parents, last = seed_key.lstrip("+").split(".")
-    node = values
+    node: Any = values
     for parent in parents:
-        node = node.get(parent, {})
-    node.pop(last, None)
+        node = node.get(parent) if isinstance(node, dict) else None
+    if isinstance(node, dict):
+        node.pop(last, None)
     return values
+
+
+def _plain(value: Any) -> Any:
+    """A config's value as JSON holds it: paths, enumerations, bytes, NaN and infinities as text, keys as text."""
+    if isinstance(value, Mapping):
+        return {level_name(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _changes(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

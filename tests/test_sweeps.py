@@ -7,6 +7,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
+import ablate as ab
 from ablate.errors import PlanError
 from ablate.factors import Cell
 from ablate.sweeps import conf_dir, read_study
@@ -18,10 +19,10 @@ def task(cfg):
     return 0.0
 
 
-def read(*arguments, settings=()):
+def read(*arguments, settings=(), conf=FOREIGN):
     """The study that `app.py -m hydra/sweeper=ablate <arguments>` declares."""
     overrides = ["hydra/sweeper=ablate", *[f"++hydra.sweeper.{s}" for s in settings], *arguments]
-    with initialize_config_dir(str(FOREIGN), version_base="1.3"):
+    with initialize_config_dir(str(conf), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         config = loader.load_configuration("app", overrides, run_mode=RunMode.MULTIRUN)
         return read_study(config, list(arguments), loader, task)
@@ -69,11 +70,52 @@ def test_params_declare_what_the_command_line_can_change():
     assert study.plan.factors[1].levels == (0.3, 0.4)
     with pytest.raises(PlanError, match="fixes 'lr', which is a factor"):
         read("lr=0.3", settings=params)
+    with pytest.raises(PlanError, match=r"(?s)'1,2,' cannot be read.*hydra\.sweeper\.params\.lr"):
+        read(settings=["params={lr: '1,2,'}"])
 
 
 def test_seeds_may_be_typed_like_levels():
     assert read("model=shallow,deep", "seed=3,1,2").plan.seeds == (3, 1, 2)
     assert read("model=shallow,deep", settings=["seeds=[7,8]"]).plan.seeds == (7, 8)
+    one = read("model=shallow,deep", "seed=5")
+    assert one.plan.seeds == (5,)
+    assert one.overrides[one.plan.cells[0]] == ["model=shallow"], "the trial's seed is the only one"
+    added = read("model=shallow,deep", "+rng=3,4", settings=["seed_key=+rng"])
+    assert (added.plan.seeds, [f.key for f in added.plan.factors]) == ((3, 4), ["model"])
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """Somebody's less ordinary config: groups under packages, a nested seed, values that JSON does not know."""
+    for option, port in (("a", 1), ("b", 2)):
+        (tmp_path / "db").mkdir(exist_ok=True)
+        (tmp_path / "db" / f"{option}.yaml").write_text(f"port: {port}")
+    (tmp_path / "app.yaml").write_text(
+        "defaults: [{db@source: a}, {db@sink: a}, _self_]\n"
+        "train: {seed: 0, lr: '???'}\nclip: .inf\nfill: .nan\ncodes: {10: x, 2: y}\nsame: ${train}\n"
+    )
+    return tmp_path
+
+
+def test_one_group_in_two_packages_is_two_factors(conf):
+    study = read("db@source=a,b", "db@sink=a,b", settings=["seed_key=train.seed"], conf=conf)
+    assert [f.key for f in study.plan.factors] == ["db@source", "db@sink"]
+    found = [(config.source.port, config.sink.port) for config in study.configs.values()]
+    assert found == [(1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+def test_a_value_that_is_still_missing_can_be_a_factor_and_any_value_can_be_locked(conf, tmp_path):
+    made = read("train.lr=0.1,0.2", settings=["seed_key=train.seed"], conf=conf).plan
+    made.write(tmp_path)
+    locked = ab.Plan.read(tmp_path)
+    assert (locked.hash, locked.trials) == (made.hash, made.trials)
+    assert (locked.config["clip"], locked.config["fill"]) == ("inf", "nan")
+    assert locked.config["codes"] == {"10": "x", "2": "y"}
+
+
+def test_a_seed_that_nothing_would_read_is_refused(conf):
+    with pytest.raises(PlanError, match=r"(?s)no key 'seed' to take the seed.*allowed: train\.seed"):
+        read("train.lr=0.1,0.2", conf=conf)
 
 
 def test_the_plan_carries_the_config_and_each_cells_changes():
@@ -105,9 +147,14 @@ def test_a_trial_keeps_its_id_when_another_level_is_added():
         ("modle=shallow,deep", "(?s)unknown factor 'modle'.*did you mean 'model'"),
         ("model=shallow,dep", "(?s)'dep' is not a level.*allowed: broken, deep, shallow.*did you mean 'deep'"),
         ("model=shallow,deep,typo,shallow2", "'typo' is not a level"),
-        ("lr=interval(0,1)", "a range of values, not a list of levels"),
+        ("lr=interval(0,1)", "a range of values, no list of levels"),
         ("lr=0.1,0.1", "duplicate levels"),
         ("lr=0.1", "at least one factor"),
+        ("lr=shuffle(0.1,0.2,0.3)", "gives another order each time"),
+        ("model=1,2", "(?s)1 is a number, no option.*quote it"),
+        ("model.dept=1,2", "(?s)unknown factor.*allowed: model.name, model.depth.*did you mean 'model.depth'"),
+        ("lr=0.1,0.2 seed=a,b", r"seeds are \('a', 'b'\)"),
+        ("+lr=1,2", "(?s)config of cell lr=1 does not compose.*already at 'lr'"),
         ("model.depth=2,deep2", None),
     ],
 )
@@ -116,7 +163,7 @@ def test_wrong_words_are_named_before_anything_is_composed_or_run(words, message
         assert len(read(words).plan.cells) == 2
         return
     with pytest.raises(PlanError, match=message):
-        read(words)
+        read(*words.split())
 
 
 @pytest.mark.parametrize(
