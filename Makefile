@@ -38,7 +38,7 @@ demo: $(READY) ## run the embedded study on a copy in .demo/, and print its abla
 	@echo "Run it again and it resumes: nothing is trained twice. To start afresh: rm -r $(DEMO)"
 
 test: $(READY) ## the default tests (about a minute)
-	$(BIN)/python -m pytest --numprocesses $(JOBS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 
 # A tool that is not installed takes the tests that look at its work out of the run, and says so.
 check: $(READY) ## every test that can run here: the slow ones, and with pdflatex and Chromium what they render
@@ -47,7 +47,7 @@ check: $(READY) ## every test that can run here: the slow ones, and with pdflate
 		echo "no pdflatex and pdftoppm here: tests marked tex are left out (Debian: make debian)"; marks="$$marks and not tex"; fi; \
 	if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null; then \
 		echo "no Chromium here: tests marked browser are left out (Debian: make debian)"; marks="$$marks and not browser"; fi; \
-	echo "pytest -m '$$marks'"; $(BIN)/python -m pytest --numprocesses $(JOBS) -m "$$marks"
+	echo "pytest -m '$$marks'"; $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m "$$marks"
 
 lint: $(READY) ## ruff, rules and format
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Set here, before the first test module imports numpy, torch or matplotlib.
@@ -11,3 +12,10 @@ os.environ.setdefault("MPLBACKEND", "agg")
 settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("long", settings.get_profile("default"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where processes share the run, let one import torch and Lightning: it takes as long as a hundred tests."""
+    for item in items:
+        if item.nodeid.startswith(("tests/training", "tests/zoo", "tests/test_conf")):
+            item.add_marker(pytest.mark.xdist_group("torch"))

@@ -92,6 +92,7 @@ def test_status_counts_and_gives_reasons(tmp_path):
     assert "ValueError: a planted failure" in printed
 
 
+@pytest.mark.slow
 def test_report_writes_and_checks(tmp_path):
     toy = ab.plan({"data": ["raw", "clean"]}, seeds=3, metric="accuracy", name="toy", domains=toys.DOMAINS)
     folder = tmp_path / "toy"

@@ -51,6 +51,7 @@ def test_a_float_through_hydras_basic_launcher(app):
     assert means["shallow"] - means["deep"] == pytest.approx(1 / 2 - 1 / 8, abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_mapping_through_our_pool_and_again(app):
     words = [*STUDY, *MINIMIZE, "hydra/launcher=ablate_local", "hydra.launcher.workers=2", "mapping=true"]
     printed = app(*words)
