@@ -38,6 +38,7 @@ def test_help_names_verbs_groups_and_settings(tmp_path, module):
         assert words in printed
 
 
+@pytest.mark.slow
 def test_help_plan_and_status_import_no_torch(tmp_path):
     toy = ab.plan({"data": ["raw", "clean"]}, seeds=2, metric="accuracy")
     ab.run(toy, toys.surface, folder=tmp_path / "toy", progress=False)
@@ -48,6 +49,7 @@ def test_help_plan_and_status_import_no_torch(tmp_path):
         assert "| statsmodels\n" not in printed
 
 
+@pytest.mark.slow
 def test_plan_prints_every_cell_and_spends_nothing(tmp_path):
     shutil.copytree(
         STUDY, tmp_path / "study", ignore=shutil.ignore_patterns("plan.json", "runs", "records.csv", "tables")

@@ -142,6 +142,7 @@ def hostile_study(folder: Path) -> Path:
     return write_study(folder, make_records(plan, failed=1))
 
 
+@pytest.mark.slow
 def test_hostile_names_are_escaped_everywhere(tmp_path):
     folder = hostile_study(tmp_path / "study")
     assert reports.check_report(folder) == []
