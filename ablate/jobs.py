@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from ablate.factors import Trial
 from ablate.launchers import LocalPool
 from ablate.plans import Plan
-from ablate.runs import Attempt, perform
+from ablate.runs import STARTED, Attempt, perform, read_record
 from ablate.sweeps import Study
 
 
@@ -117,11 +117,14 @@ class HydraJobs:
 
     def __init__(self, study: Study, launch_jobs: Callable[[list[list[str]], int], object]) -> None:
         self.study, self.launch_jobs, self._launched = study, launch_jobs, 0
+        self._tried: set[str] = set()
 
     def launch(self, task: object, plan: Plan, claim: Callable[[], Attempt | None]) -> Iterator[tuple[Attempt, Any]]:
         """Launch all that can be claimed, then yield it."""
         attempts = list(iter(claim, None))
-        fresh, suspects = [a for a in attempts if a.number == 1], [a for a in attempts if a.number > 1]
+        suspects = [a for a in attempts if a.trial.id in self._tried or _ended_badly(a)]
+        fresh = [a for a in attempts if a not in suspects]
+        self._tried |= {a.trial.id for a in attempts}
         for batch in [fresh, *([suspect] for suspect in suspects)]:
             trouble = self._launch(batch) if batch else None
             for attempt in batch:
@@ -147,6 +150,14 @@ class HydraJobs:
     def check(self, function: Callable[[Any], object], items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
         """Check in one local worker process, so that the driver stays light."""
         yield from LocalPool(workers=1).check(function, items)
+
+
+def _ended_badly(attempt: Attempt) -> bool:
+    """Whether the try before this one began and left no record of its own: it may have killed its process."""
+    before = attempt.folder.with_name(str(attempt.number - 1))
+    if not (before / STARTED).is_file():
+        return False
+    return read_record(before)["status"] in ("running", "lost")
 
 
 def _quote(text: str) -> str:

@@ -10,7 +10,6 @@ import os
 import pickle
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -100,7 +99,7 @@ class LocalPool:
         with (
             _environment(threads),
             ProcessPool(
-                max_workers=workers, context=context, initializer=_start_worker, initargs=(os.getpid(), threads, sent)
+                max_workers=workers, context=context, initializer=_start_worker, initargs=(threads, sent)
             ) as pool,
         ):
             running: dict[Future[Any], Any] = {}
@@ -155,7 +154,7 @@ def _pack(payload: object) -> bytes:
 _payload: Any = None  # what this worker process was started for
 
 
-def _start_worker(driver: int, threads: int, sent: bytes) -> None:
+def _start_worker(threads: int, sent: bytes) -> None:
     import cloudpickle
 
     global _payload
@@ -166,19 +165,14 @@ def _start_worker(driver: int, threads: int, sent: bytes) -> None:
         _payload = _Unloadable(f"{type(error).__name__}: {error}")
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
-    threading.Thread(target=_follow, args=(driver,), daemon=True).start()
+    threading.Thread(target=_follow, daemon=True).start()
 
 
-def _follow(driver: int) -> None:
-    """End this worker when its driver is gone: nobody would book what it still does."""
-    while True:
-        time.sleep(0.5)
-        try:
-            os.kill(driver, 0)
-        except ProcessLookupError:
-            os._exit(1)
-        except PermissionError:
-            continue
+def _follow() -> None:
+    """End this worker when its driver is gone, even if nobody has reaped it: nobody would book what it still does."""
+    if driver := multiprocessing.parent_process():
+        driver.join()
+        os._exit(1)
 
 
 def _perform(attempt: Attempt) -> None:

@@ -44,7 +44,7 @@ class Progress:
     ) -> None:
         if self._bar:
             self._bar.stop()
-        else:
+        elif kind is None:  # a launcher that was interrupted may not have told what ended
             self._say(self._state())
 
     def ended(self, trial: Trial, record: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from ablate.plans import Plan
 
 Task = Callable[[Trial], object]
 Record = dict[str, Any]
+STARTED = "started.json"  # the mark of the process that runs an attempt
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Runs:
 
     def attempts(self, trial_id: str) -> list[Record]:
         """The records of a trial's attempts, in their order; an attempt without a readable one has status `running`."""
-        return [_read(folder) | {"attempt": number} for number, folder in self._numbered(trial_id)]
+        return [read_record(folder) | {"attempt": number} for number, folder in self._numbered(trial_id)]
 
     def outcome(self, trial_id: str) -> Record | None:
         """What counts for a trial: its first complete attempt, else its last finished one, else None."""
@@ -111,7 +112,7 @@ def perform(task: Task, attempt: Attempt, plan: Plan) -> Record:
     """
     from ablate.records import measurements
 
-    _write(attempt, "started.json", {"pid": os.getpid(), "host": platform.node(), "time": time.time()})
+    _write(attempt, STARTED, {"pid": os.getpid(), "host": platform.node(), "time": time.time()})
     trial = replace(attempt.trial, folder=attempt.folder)
     start = time.perf_counter()
     outcome: Record
@@ -163,7 +164,8 @@ def _write(attempt: Attempt, name: str, values: Record) -> None:
     write_whole(attempt.folder / name, json.dumps(values, indent=1, allow_nan=False, default=repr) + "\n")
 
 
-def _read(folder: Path) -> Record:
+def read_record(folder: Path) -> Record:
+    """The record of an attempt's folder; status `running` where there is none that can be read."""
     try:
         record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
         return record if isinstance(record, dict) and "status" in record else {"status": "running"}

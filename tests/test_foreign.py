@@ -1,9 +1,12 @@
 """Somebody's unchanged Hydra app, in a directory of its own, gets studies by one override."""
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -78,6 +81,29 @@ def test_joblib_runs_a_batch_and_a_lost_batch_loses_nothing(app):
     lost = frame[frame["status"] == "lost"]
     assert set(zip(lost["model"], lost["seed"], strict=True)) == {("deep", 1)}
     assert frame[frame["status"] == "complete"]["trial"].nunique() == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["ablate_local", "basic"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_study_says_so_loses_nothing_and_goes_on(app, launcher, number):
+    words = [*STUDY, f"hydra/launcher={launcher}", "pause=0.3"]
+    with subprocess.Popen(
+        [sys.executable, "app.py", *words], cwd=app.folder, stderr=subprocess.PIPE, text=True
+    ) as first:
+        while len(list(app.folder.glob("multirun/*/runs/*/1/record.json"))) < 3:
+            time.sleep(0.02)
+        first.send_signal(number)
+        said = first.stderr.read()
+    assert first.returncode == 128 + number, said
+    assert said.endswith("ablate: interrupted; the same command goes on with what is left\n")
+    assert "Traceback" not in said
+    done = set(app.folder.glob("multirun/*/runs/*/1/record.json"))
+    app(*words)
+    assert {tuple(row) for row in records(app).frame[["status"]].to_numpy()} == {("complete",)}
+    complete = [path for path in done if json.loads(path.read_text())["status"] == "complete"]
+    assert len(complete) >= 3
+    assert not [path for path in complete if (path.parents[1] / "2").exists()], "nothing that was done ran twice"
 
 
 @pytest.mark.slow

@@ -125,6 +125,7 @@ def test_the_plan_carries_the_config_and_each_cells_changes():
         "kill": False,
         "fail": False,
         "mapping": False,
+        "pause": 0,
         "model": {"name": "shallow", "depth": 2},
     }
     changes = dict(zip(study.plan.cells, study.plan.changes, strict=True))

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import time
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -14,6 +15,7 @@ def train(cfg: DictConfig) -> object:
     """A loss that the deep model and the small learning rate lower; a float, or a mapping of metrics."""
     rng = random.Random(f"{cfg.model.name} {cfg.lr} {cfg.seed}")
     print("output goes to", HydraConfig.get().runtime.output_dir)
+    time.sleep(cfg.pause)
     if cfg.kill and cfg.model.name == "deep" and cfg.seed == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if cfg.fail and cfg.model.name == "deep" and cfg.seed == 1:

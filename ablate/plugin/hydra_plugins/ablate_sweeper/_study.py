@@ -1,7 +1,10 @@
 """What the sweeper does: plan, run, write the tables. Exit status 0 only when the plan is complete."""
 
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -19,21 +22,51 @@ def sweep(arguments: Sequence[str], config: DictConfig, context: HydraContext, f
     """Run a study from Hydra's hands; returns its records.
 
     Raises:
-        SystemExit: 1 if trials are missing at the end, 2 if the study was refused; what and why is printed.
+        SystemExit: 1 if trials are missing at the end, 2 if the study was refused, 130 or 143 if it was interrupted
+            or terminated; what and why is printed.
     """
+    caught: list[int] = []
     try:
-        study = read_study(config, arguments, context.config_loader, function)
-        if config.hydra.sweeper.dry_run:
-            show_plan(study.plan, study.folder)
-            return None
-        records = _run(study, config, context, function)
-        finish_study(records, study.folder)
+        with _interruptible(caught):
+            study = read_study(config, arguments, context.config_loader, function)
+            if config.hydra.sweeper.dry_run:
+                show_plan(study.plan, study.folder)
+                return None
+            records = _run(study, config, context, function)
+            finish_study(records, study.folder)
     except AblateError as error:
         print(f"ablate: {error}", file=sys.stderr)
         sys.exit(2)
+    except (KeyboardInterrupt, Exception):
+        if not caught:
+            raise
+        print("ablate: interrupted; the same command goes on with what is left", file=sys.stderr)
+        sys.exit(128 + caught[0])
     if records.complete["trial"].nunique() < len(study.plan.trials):
         sys.exit(1)
     return records
+
+
+@contextmanager
+def _interruptible(caught: list[int]) -> Iterator[None]:
+    """Let an interrupt and a termination end alike: workers are stopped, what ended is recorded.
+
+    The signals are kept in `caught`, since libraries make other errors of a KeyboardInterrupt (Optuna's file lock).
+    """
+
+    def stop(number: int, frame: object) -> None:
+        caught.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run(study: Study, config: DictConfig, context: HydraContext, function: TaskFunction) -> Records:
