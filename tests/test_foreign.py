@@ -84,8 +84,7 @@ def test_joblib_runs_a_batch_and_a_lost_batch_loses_nothing(app):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["ablate_local", "basic"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("launcher", "number"), [("ablate_local", signal.SIGINT), ("basic", signal.SIGTERM)])
 def test_an_interrupted_study_says_so_loses_nothing_and_goes_on(app, launcher, number):
     words = [*STUDY, f"hydra/launcher={launcher}", "pause=0.3"]
     with subprocess.Popen(

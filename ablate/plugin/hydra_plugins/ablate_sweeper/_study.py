@@ -66,7 +66,7 @@ def _interruptible(caught: list[int]) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _run(study: Study, config: DictConfig, context: HydraContext, function: TaskFunction) -> Records:
