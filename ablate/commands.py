@@ -12,11 +12,12 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from ablate.drifts import drift
+from ablate.engine import read_outcomes
 from ablate.errors import AblateError, StudyError
 from ablate.factors import level_name
 from ablate.plans import PLAN_FILE, Plan
 from ablate.records import Records
-from ablate.runs import Runs
+from ablate.runs import STARTED, Runs
 
 
 def run_verb(verb: str, words: Sequence[str], run_study: Callable[[list[str]], None]) -> int:
@@ -105,15 +106,14 @@ def _plan_lines(plan: Plan, folder: Path) -> list[str]:
 def _status(folder: Path) -> int:
     plan = Plan.read(folder)
     runs = Runs(folder)
-    outcomes = runs.outcomes(plan)
-    if not outcomes and (folder / "records.csv").is_file():
-        outcomes = Records.read(folder / "records.csv", plan).outcomes()
+    outcomes = read_outcomes(folder, plan, runs)
     counts = Counter(outcome["status"] for outcome in outcomes.values())
     open_attempts = [
         (trial, attempt)
         for trial in plan.trials
-        if trial.id not in outcomes
+        if outcomes.get(trial.id, {}).get("status") != "complete"
         for attempt in runs.attempts(trial.id)[-1:]
+        if attempt["status"] == "running" and (runs.folder_of(trial.id, attempt["attempt"]) / STARTED).is_file()
     ]
     left = len(plan.trials) - sum(counts.values())
     states = [f"{counts[s]} {s}" for s in ("complete", "failed", "lost", "preempted") if counts[s]]
@@ -124,8 +124,9 @@ def _status(folder: Path) -> int:
     for trial in plan.trials:
         outcome = outcomes.get(trial.id)
         if outcome and outcome["status"] != "complete":
-            log = runs.root / trial.id / str(outcome["attempt"])
-            print(f"  {outcome['status']}: {trial.cell} seed={trial.seed}: {outcome['reason']}\n    {log}")
+            log = runs.folder_of(trial.id, outcome["attempt"])
+            print(f"  {outcome['status']}: {trial.cell} seed={trial.seed}: {outcome['reason']}")
+            print(f"    {log}" if log.is_dir() else "    (of a run that is not in this folder)")
     return 0
 
 

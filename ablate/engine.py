@@ -63,7 +63,7 @@ def run(
     with Ledger(home, plan) as ledger:
         runs = Runs(home)
         locked = _locked_plan(home, plan, runs)
-        outcomes = _outcomes(home, plan, runs) if locked else {}
+        outcomes = read_outcomes(home, plan, runs) if locked else {}
         left = [t for t in plan.trials if outcomes.get(t.id, {}).get("status") != "complete"]
         if left:
             _refuse_new_code(locked or plan, plan, home)
@@ -85,7 +85,7 @@ def load(folder: str | Path) -> Records:
     """
     home = Path(folder)
     plan = Plan.read(home)
-    return Records.of(plan, _outcomes(home, plan, Runs(home)))
+    return Records.of(plan, read_outcomes(home, plan, Runs(home)))
 
 
 def _check_call(task: object, workers: int, timeout: float | None, retries: int) -> None:
@@ -120,7 +120,7 @@ def _provenance(task: Task, home: Path) -> dict[str, Any]:
     return {**found, "sources": {getattr(task, "__name__", "task"): source}}
 
 
-def _outcomes(home: Path, plan: Plan, runs: Runs) -> dict[str, Record]:
+def read_outcomes(home: Path, plan: Plan, runs: Runs) -> dict[str, Record]:
     """Trial id -> outcome: the runs' own records, and the rows of `records.csv` for trials without a complete one."""
     outcomes = runs.outcomes(plan)
     table = home / RECORDS_FILE
@@ -235,7 +235,7 @@ def _drive(
 
 
 def _collect(home: Path, plan: Plan) -> Records:
-    records = Records.of(plan, _outcomes(home, plan, Runs(home)))
+    records = Records.of(plan, read_outcomes(home, plan, Runs(home)))
     aside = records.write(home / f".{RECORDS_FILE[:-4]}.tmp.csv")
     aside.replace(home / RECORDS_FILE)
     return records

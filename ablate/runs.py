@@ -52,6 +52,10 @@ class Runs:
         """`<study>/runs`."""
         return self.folder / "runs"
 
+    def folder_of(self, trial_id: str, attempt: int) -> Path:
+        """The folder of one attempt."""
+        return self.root / trial_id / str(attempt)
+
     @property
     def begun(self) -> bool:
         """Whether any trial was ever tried here."""
