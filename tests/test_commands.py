@@ -1,6 +1,5 @@
 """The command: verbs, help, wrong words, completion."""
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -11,8 +10,6 @@ from pathlib import Path
 import pytest
 
 import ablate as ab
-from ablate.commands import run_verb
-from ablate.runs import Runs
 from tests import toys
 
 ROOT = Path(__file__).parents[1]
@@ -98,20 +95,6 @@ def test_status_counts_and_gives_reasons(tmp_path):
 
 
 @pytest.mark.slow
-def test_status_of_a_study_that_goes_on_from_its_table_counts_both(tmp_path, capsys):
-    toy = ab.plan({"data": ["raw", "clean"]}, seeds=2, metric="accuracy", name="toy")
-    folder = tmp_path / "toy"
-    ab.run(toy, toys.failing, folder=folder, progress=False)
-    shutil.rmtree(folder / "runs")
-    with contextlib.suppress(KeyboardInterrupt):
-        ab.run(toy, toys.interrupted, folder=folder, progress=False)
-    Runs(folder).claim(toy.trials[0])
-    assert run_verb("status", [str(folder)], list.clear) == 0
-    printed = capsys.readouterr().out
-    assert "toy: 3 complete, 1 preempted, 0 left of 4 trials" in printed
-    assert "open" not in printed, "what was claimed and never began is not open"
-
-
 def test_report_writes_and_checks(tmp_path):
     toy = ab.plan({"data": ["raw", "clean"]}, seeds=3, metric="accuracy", name="toy", domains=toys.DOMAINS)
     folder = tmp_path / "toy"
