@@ -51,11 +51,6 @@ def failing(trial: Trial) -> list[dict[str, object]]:
     return surface(trial)
 
 
-def interrupted(trial: Trial) -> list[dict[str, object]]:
-    """Somebody presses Ctrl-C."""
-    raise KeyboardInterrupt
-
-
 def hanging(trial: Trial) -> list[dict[str, object]]:
     """One trial never ends."""
     if trial.cell["data"] == "clean" and trial.seed == 1:
