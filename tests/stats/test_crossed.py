@@ -102,7 +102,7 @@ def test_blocked_these_domains_is_scipys_paired_t():
 
 
 def test_warpbreaks_pooled_contrasts_agree_with_emmeans():
-    frame, expected = case("warpbreaks.csv"), case("emmeans_expected.json")
+    frame, expected = case("warpbreaks.csv"), case("lme_emmeans_expected.json")
     cells = [(w, t) for w in "AB" for t in "LMH"]
     scores = np.array([frame[(frame.wool == w) & (frame.tension == t)]["breaks"] for w, t in cells], float)[..., None]
     engine = Crossed(variances="pooled")
