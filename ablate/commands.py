@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from ablate.drifts import drift
-from ablate.engine import read_outcomes
+from ablate.engine import RECORDS_FILE, load, read_outcomes
 from ablate.errors import AblateError, StudyError
 from ablate.factors import level_name
 from ablate.plans import PLAN_FILE, Plan
@@ -36,7 +36,7 @@ def run_verb(verb: str, words: Sequence[str], run_study: Callable[[list[str]], N
         if verb == "plan":
             return _plan(given.study, given.config_name, given.overrides, run_study)
         return _status(given.study) if verb == "status" else _report(given.study, given.check)
-    except AblateError as error:
+    except (AblateError, OSError) as error:  # a full disk, a folder that cannot be written
         print(f"ablate: {error}", file=sys.stderr)
         return 2
 
@@ -150,17 +150,20 @@ def _driver(folder: Path) -> str:
 
 
 def _report(folder: Path, check: bool) -> int:
-    from ablate.engine import load
     from ablate.report.reports import check_report
 
+    records, table = load(folder), folder / RECORDS_FILE
+    if not len(records.complete):
+        remedy = "run the study; `ablate status` says what failed"
+        raise StudyError("no trial is complete: there is nothing to judge", where=str(folder), remedy=remedy)
     if check:
-        stale = check_report(folder)
+        held = records.frame.to_csv(index=False, lineterminator="\n").encode()
+        stale = [f"{RECORDS_FILE}: not what the runs hold; `ablate report` writes it"]
+        if table.is_file() and table.read_bytes() == held:
+            stale = check_report(folder)
         print("\n".join(stale) if stale else f"{folder}: tables, figures and report are fresh")
         return 1 if stale else 0
-    records = load(folder)
-    if not len(records.frame):
-        raise StudyError("no trial has ended yet", where=str(folder), remedy="run the study first")
-    records.write(folder / "records.csv")
+    records.write(table)
     finish_study(records, folder)
     return 0
 
@@ -185,5 +188,5 @@ def finish_study(records: Records, folder: Path) -> None:
     show(table(effects, records))
     failed = records.failures["trial"].nunique()
     console.print(f"{done} of {owed} trials complete" + (f", {failed} failed" if failed else "") + ". Files:")
-    for file in [folder / PLAN_FILE, folder / "records.csv", *files]:
+    for file in [folder / PLAN_FILE, folder / RECORDS_FILE, *files]:
         console.print(f"  {file}", markup=False, highlight=False)

@@ -77,9 +77,7 @@ class Runs:
             except FileExistsError:
                 number += 1
             except OSError as error:
-                raise StudyError(
-                    f"cannot write here: {error}", where=str(home), remedy="free space or permissions"
-                ) from error
+                raise _unwritable(home, error) from error
 
     def attempts(self, trial_id: str) -> list[Record]:
         """The records of a trial's attempts, in their order; an attempt without a readable one has status `running`."""
@@ -165,7 +163,15 @@ def failure(status: str, error: BaseException | str) -> Record:
 
 
 def _write(attempt: Attempt, name: str, values: Record) -> None:
-    write_whole(attempt.folder / name, json.dumps(values, indent=1, allow_nan=False, default=repr) + "\n")
+    try:
+        write_whole(attempt.folder / name, json.dumps(values, indent=1, allow_nan=False, default=repr) + "\n")
+    except OSError as error:
+        raise _unwritable(attempt.folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> StudyError:
+    remedy = "free space or permissions; the same command goes on with what is left"
+    return StudyError(f"cannot write here: {error}", where=str(folder), remedy=remedy)
 
 
 def read_record(folder: Path) -> Record:

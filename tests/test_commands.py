@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import ablate as ab
+from ablate.commands import run_verb
+from ablate.runs import Runs
 from tests import toys
 
 ROOT = Path(__file__).parents[1]
@@ -92,6 +94,50 @@ def test_status_counts_and_gives_reasons(tmp_path):
     assert "toy: 3 complete, 1 failed, 0 left of 4 trials" in printed
     assert "driver: none" in printed
     assert "ValueError: a planted failure" in printed
+
+
+def interruptible():
+    """A task that somebody may stop: the same code, before and after."""
+    stop = {0, 1}
+
+    def task(trial):
+        if trial.seed in stop:
+            raise KeyboardInterrupt
+        return toys.surface(trial)
+
+    return task, stop
+
+
+def test_a_study_that_goes_on_from_its_table_counts_both_and_its_report_says_when_there_is_nothing(tmp_path, capsys):
+    toy, (task, stop) = ab.plan({"data": ["raw", "clean"]}, seeds=2, metric="accuracy", name="toy"), interruptible()
+
+    def verb(*words):
+        return run_verb(words[0], [str(tmp_path), *words[1:]], list.clear), "".join(capsys.readouterr())
+
+    with pytest.raises(KeyboardInterrupt):
+        ab.run(toy, task, folder=tmp_path, progress=False)
+    for words in (["report"], ["report", "--check"]):
+        status, printed = verb(*words)
+        assert (status, "no trial is complete" in printed) == (2, True)
+    stop.remove(0)
+    with pytest.raises(KeyboardInterrupt):
+        ab.run(toy, task, folder=tmp_path, progress=False)
+    assert "toy: 1 complete, 2 preempted, 1 left of 4 trials" in verb("status")[1]
+    status, printed = verb("report", "--check")
+    assert (status, printed) == (1, "records.csv: not what the runs hold; `ablate report` writes it\n")
+    ab.load(tmp_path).write(tmp_path / "records.csv")
+    shutil.rmtree(tmp_path / "runs")
+    Runs(tmp_path).claim(toy.trials[3])
+    printed = verb("status")[1]
+    assert "toy: 1 complete, 2 preempted, 1 left of 4 trials" in printed
+    assert "open" not in printed, "what was claimed and never began is not open"
+    stop.clear()
+    ab.run(toy, task, folder=tmp_path, progress=False)
+    assert "toy: 4 complete, 0 left of 4 trials" in verb("status")[1]
+    (tmp_path / "records.csv").unlink()
+    (tmp_path / "records.csv").mkdir()
+    status, printed = verb("report")
+    assert (status, "records.csv" in printed) == (2, True)
 
 
 @pytest.mark.slow

@@ -116,6 +116,15 @@ def test_a_folder_that_cannot_be_written_is_named(plan, tmp_path):
         Runs(tmp_path).claim(plan.trials[0])
 
 
+def test_a_record_that_cannot_be_written_is_an_error_of_the_study(plan, tmp_path):
+    def task(trial: Trial) -> float:
+        trial.folder.rename(trial.folder.with_name("gone"))
+        return 0.5
+
+    with pytest.raises(StudyError, match=r"(?s)cannot write here.*goes on with what is left"):
+        perform(task, Runs(tmp_path).claim(plan.trials[0]), plan)
+
+
 def test_attempts_of_another_trial_do_not_interfere(plan, tmp_path):
     runs = Runs(tmp_path)
     perform(lambda t: 0.5, runs.claim(plan.trials[0]), plan)

@@ -34,7 +34,7 @@ def sweep(arguments: Sequence[str], config: DictConfig, context: HydraContext, f
                 return None
             records = _run(study, config, context, function)
             finish_study(records, study.folder)
-    except AblateError as error:
+    except (AblateError, OSError) as error:  # a full disk, a folder that went away
         print(f"ablate: {error}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, Exception):
