@@ -11,8 +11,9 @@ WRITTEN := plan.json records.csv records.parquet tables figures report.html runs
 JOBS ?= 2
 # The newest torch that the whole set was tested with.
 TORCH := 2.13.0
-# Debian's packages behind the tests marked `tex` and `browser`.
-DEBIAN := texlive-latex-recommended lmodern poppler-utils chromium fonts-dejavu-core
+# Debian's packages behind the tests marked `tex`, `browser` and `r`.
+DEBIAN := texlive-latex-recommended lmodern poppler-utils chromium fonts-dejavu-core \
+	r-base-core r-cran-lme4 r-cran-lmertest r-cran-pbkrtest r-cran-emmeans r-cran-metafor r-cran-jsonlite
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check lint format types wheel constraints debian clean
@@ -41,12 +42,14 @@ test: $(READY) ## the default tests (about a minute)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 
 # A tool that is not installed takes the tests that look at its work out of the run, and says so.
-check: $(READY) ## every test that can run here: the slow ones, and with pdflatex and Chromium what they render
+check: $(READY) ## every test that can run here: the slow ones, and with pdflatex, Chromium and R what they render and compare with
 	@marks='not gpu'; \
 	if ! { command -v pdflatex && command -v pdftoppm; } >/dev/null; then \
 		echo "no pdflatex and pdftoppm here: tests marked tex are left out (Debian: make debian)"; marks="$$marks and not tex"; fi; \
 	if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null; then \
 		echo "no Chromium here: tests marked browser are left out (Debian: make debian)"; marks="$$marks and not browser"; fi; \
+	if ! Rscript -e 'for (p in c("lmerTest", "pbkrtest", "emmeans", "metafor", "jsonlite")) library(p, character.only = TRUE)' >/dev/null 2>&1; then \
+		echo "no R with lme4's family here: tests marked r are left out (Debian: make debian)"; marks="$$marks and not r"; fi; \
 	echo "pytest -m '$$marks'"; $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m "$$marks"
 
 lint: $(READY) ## ruff, rules and format
@@ -73,7 +76,7 @@ constraints: ## resolve anew and write constraints.txt (then run make check)
 	| grep -vE '^(nvidia-|cuda-|triton==)'; } > constraints.txt
 	rm -rf .venv-constraints
 
-debian: ## install Debian's packages for the tests marked tex and browser (as root)
+debian: ## install Debian's packages for the tests marked tex, browser and r (as root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN)
 
