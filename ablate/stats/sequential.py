@@ -253,7 +253,7 @@ def _spend_bounds(kind: Kind, alpha: float, looks: tuple[int, ...], end: int) ->
 
 
 def _spent(kind: Kind, side: float, fraction: Array) -> Array:
-    """What one side has spent at a fraction of the schedule (Lan and DeMets 1983, equations 7 and 8)."""
+    """What one side has spent at a fraction of the schedule (Lan and DeMets 1983)."""
     if kind == "pocock":
         return np.asarray(side * np.log1p(np.expm1(1.0) * fraction))
     return np.asarray(2 * special.ndtr(special.ndtri(side / 2) / fraction**0.5))

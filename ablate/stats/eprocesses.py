@@ -1,0 +1,191 @@
+"""E-processes: looking after every block, for as long as one likes, with false claims kept to alpha.
+
+The t e-process is the likelihood ratio of the t statistics, the effect in standard deviations having a normal prior of
+mean 0 and variance g, against no effect. Under no effect it exceeds 1/alpha at any time with probability alpha at most
+(Ville). It holds for rules of stopping that look at t statistics only, and for the t of independent per-block
+contrasts: Welch's t of two arms, put into the same formula, errs in more than 6 % of studies at alpha .05.
+Sources: Gonen et al. 2005, Am. Stat. 59, 252-257 (the ratio); Wang and Ramdas 2025, Sequential Analysis 44 (anytime);
+Howard et al. 2021, Ann. Statist. 49, 1055-1080 (the normal mixture with a known standard deviation).
+"""
+
+from dataclasses import dataclass
+from math import inf, log
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from ablate.errors import PlanError, RecordsError
+
+Array = NDArray[np.float64]
+CEILING = 1000  # blocks beyond which a number would be no advice
+ROUNDING, LEAST = 1e-12, 1e-290  # a standard deviation over the mean, and a variance, that are rounding alone
+
+
+def log_e(t: ArrayLike, n: ArrayLike, g: float = 1.0) -> Any:
+    """Logarithm of the e-value of Student's t of n independent values.
+
+    Args:
+        t: mean over its standard error; arrays broadcast.
+        n: number of values, two or more.
+        g: prior variance of the effect over the standard deviation of a value.
+    """
+    t, n = np.asarray(t, float), np.asarray(n, float)
+    wide, square = 1 + n * g, t**2 / (n - 1)
+    return -np.log(wide) / 2 + n / 2 * (np.log1p(square) - np.log1p(square / wide))
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Whether to add blocks.
+
+    Attributes:
+        verdict: go on, or stop.
+        more: about how many further blocks would decide if mean and standard deviation stay; 0 when decided, None
+            when more than the ceiling.
+    """
+
+    verdict: Literal["go on", "stop"]
+    more: int | None
+
+
+@dataclass(frozen=True)
+class EProcess:
+    """The t e-process of per-block contrasts.
+
+    Attributes:
+        alpha: chance of ever claiming a difference where there is none.
+        g: prior variance of the effect in standard deviations of a block's contrast; `at` chooses it for a number of
+            blocks. To be declared before results.
+
+    Raises:
+        PlanError: alpha outside (0, 1), or g not positive.
+    """
+
+    alpha: float = 0.05
+    g: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.alpha < 1 and 0 < self.g < inf):
+            allowed = ["0 < alpha < 1", "g > 0"]
+            raise PlanError(f"alpha {self.alpha!r} with g {self.g!r}", where="eprocess", allowed=allowed)
+
+    @classmethod
+    def at(cls, blocks: float, alpha: float = 0.05) -> "EProcess":
+        """The e-process that claims soonest around that number of blocks (by the normal mixture's optimum)."""
+        return cls(alpha, 1 / best_rho(blocks, alpha) if blocks > 0 else 0.0)
+
+    def log_e(self, values: ArrayLike) -> Array:
+        """Log e-value after 2, 3, ... n blocks.
+
+        Args:
+            values: the contrast of each block in the order of the blocks; replicates before the last axis. Nothing
+                but per-block contrasts: there is no form for two arms without blocks. Blocks that are identical so far
+            are no evidence (t = 0): there is no spread to judge them by.
+
+        Raises:
+            RecordsError: fewer than two blocks, or a value that is not finite.
+        """
+        n, mean, spread = _running(values)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            t = np.where(spread > 0, mean * np.sqrt(n * (n - 1) / spread), 0.0)
+        return np.asarray(log_e(t, n, self.g))
+
+    def p(self, values: ArrayLike) -> Any:
+        """The anytime-valid p: the smallest 1/E so far, 1 at most."""
+        return np.exp(-np.maximum(self.log_e(values).max(-1), 0.0))
+
+    def interval(self, values: ArrayLike) -> tuple[Any, Any]:
+        """Its confidence sequence so far: the means that no look has rejected.
+
+        It holds the truth at all times together with probability 1 - alpha. Infinite while so few blocks cannot
+        reject; both ends NaN if every mean has been rejected by some look.
+        """
+        n, mean, spread = _running(values)
+        wide, grown = 1 + n * self.g, ((1 + n * self.g) / self.alpha**2) ** (1 / n)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            square = np.where((grown < wide) & (spread > 0), (grown - 1) / (1 - grown / wide), inf)
+            half = np.where(np.isinf(square), inf, np.sqrt(square * spread / n))
+        low, high = (mean - half).max(-1), (mean + half).min(-1)
+        empty = low > high
+        return np.where(empty, np.nan, low)[()], np.where(empty, np.nan, high)[()]
+
+    def decide(self, values: ArrayLike) -> Continuation:
+        """Whether the blocks so far decide, and if not how many further ones may.
+
+        Raises:
+            RecordsError: as in `log_e`; values with more than one axis.
+        """
+        if np.ndim(values) != 1:
+            raise _unusable(f"{np.ndim(values)} axes")
+        if self.p(values) <= self.alpha:
+            return Continuation("stop", 0)
+        n, mean, spread = (float(part[-1]) for part in _running(values))
+        later = np.arange(int(n) + 1, CEILING + 1)
+        t = mean / (spread / (n - 1) / later) ** 0.5 if spread else np.zeros(len(later))
+        enough = np.flatnonzero(log_e(t, later, self.g) >= -log(self.alpha))
+        return Continuation("go on", int(later[enough[0]] - n) if len(enough) else None)
+
+
+@dataclass(frozen=True)
+class NormalMixture:
+    """The same with a known variance: bounds on a sum of independent values that hold at all times together.
+
+    For block contrasts of standard deviation sd, v = n·sd² and rho = sd²/g give the limit of the t e-process
+    (Howard et al. 2021, section 3.2).
+
+    Attributes:
+        rho: the variance that the mixture is tuned to; `best_rho` chooses it.
+        sided: 2, or 1 for a bound from above only.
+    """
+
+    rho: float
+    sided: Literal[1, 2] = 2
+
+    def log_e(self, total: ArrayLike, v: ArrayLike) -> Any:
+        """Log e-value of a sum whose variance is v."""
+        total, v = np.asarray(total, float), np.asarray(v, float)
+        two_sided = np.log(self.rho / (v + self.rho)) / 2 + total**2 / (2 * (v + self.rho))
+        if self.sided == 2:
+            return two_sided
+        return two_sided + log(2) + special.log_ndtr(total / np.sqrt(v + self.rho))
+
+    def bound(self, v: ArrayLike, alpha: float = 0.05) -> Any:
+        """What the sum (two-sided: its absolute value) ever exceeds with probability alpha at most."""
+        v = np.asarray(v, float)
+        reach = np.sqrt((v + self.rho) * (np.log1p(v / self.rho) - 2 * log(alpha)))
+        if self.sided == 2:
+            return reach
+        low, high = np.zeros_like(reach), reach  # the one-sided bound lies below the two-sided one
+        for _ in range(60):
+            middle = (low + high) / 2
+            passed = self.log_e(middle, v) >= -log(alpha)
+            low, high = np.where(passed, low, middle), np.where(passed, middle, high)
+        return high[()]
+
+
+def best_rho(v: float, alpha: float = 0.05) -> float:
+    """The rho at which the two-sided bound is lowest at about variance v; give 2·alpha for a one-sided one.
+
+    Source: Howard et al. 2021, section 3.5.
+    """
+    return v / (-2 * log(alpha) + log(1 - 2 * log(alpha)))
+
+
+def _running(values: ArrayLike) -> tuple[Array, Array, Array]:
+    """Count, mean and sum of squared deviations after 2, 3, ... values."""
+    x = np.asarray(values, float)
+    if x.ndim == 0 or x.shape[-1] < 2 or not np.isfinite(x).all():
+        raise _unusable(f"shape {x.shape}, {int((~np.isfinite(x)).sum())} of them not finite")
+    centred = x - x[..., :1]  # scores near .9 with a spread of .001 would lose digits
+    n = np.arange(1, x.shape[-1] + 1)
+    total, squares = np.cumsum(centred, -1), np.cumsum(centred**2, -1)
+    mean, spread = total / n + x[..., :1], squares - total**2 / n
+    spread = np.where(spread > n * (ROUNDING * mean) ** 2 + LEAST, spread, 0.0)
+    return n[1:].astype(float), mean[..., 1:], spread[..., 1:]
+
+
+def _unusable(what: str) -> RecordsError:
+    remedy = "give the contrast of every block, in order, for at least two blocks; unblocked runs have none"
+    return RecordsError(f"an e-process needs one finite value per block, not {what}", where="values", remedy=remedy)
