@@ -1,0 +1,1 @@
+"""Readers: results that others wrote, as one tidy frame: tables, studies, loggers, trackers, benchmarks."""
