@@ -98,7 +98,8 @@ def _intervals(n: int, m: int, step: float | None) -> tuple[NDArray[np.int_], ND
     points: Array = np.arange(step, 1, step)
     places = np.stack([_places(n, points), _places(m, points)])
     pairs, first, counts = np.unique(places, axis=1, return_index=True, return_counts=True)
-    return pairs[0], pairs[1], counts * step, (counts - (first == 0)) * step
+    whole: Array = counts * np.float64(step)
+    return pairs[0], pairs[1], whole, np.asarray(whole - (first == 0) * step, float)
 
 
 def _places(n: int, points: Array) -> NDArray[np.int_]:
