@@ -33,7 +33,7 @@ ROOMS = {
 }
 APART = {"training", "zoo"}  # one trial: knows neither plans nor statistics
 OWN_ROOM = {
-    "optuna": {"ledger"},
+    "optuna": {"ledger", "readers"},
     "pebble": {"launchers"},
     "lightning": APART,
     "torch": APART,

@@ -18,6 +18,7 @@ LIMIT = 4 << 30  # bytes of text, unpacked: beyond it a table is no table of res
 COLUMNS = 5_000
 SAMPLE = 200  # rows looked at
 DELIMITERS = ",;\t|"
+HEADER_ONLY = "there is a header and no row"
 
 NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?")
 COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
@@ -153,7 +154,7 @@ def sniff(text: str, where: str) -> Dialect:
     rows = pool[delimiter]
     header = _check_header(tuple(name.strip() for name in rows[0]), where)
     if len(rows) == 1:
-        raise RecordsError("there is a header and no row", where=where)
+        raise RecordsError(HEADER_ONLY, where=where)
     return Dialect(delimiter, _find_decimal(rows[1:], delimiter), header)
 
 

@@ -88,7 +88,7 @@ def require_column(frame: pd.DataFrame, column: object, where: str) -> None:
         raise RecordsError(f"there is no column {column!r}", where=where, allowed=frame.columns, word=column)
 
 
-def list_files(root: Path, suffix: str, limit: int = 100_000) -> list[Path]:
+def list_files(root: Path, suffix: str | tuple[str, ...], limit: int = 100_000) -> list[Path]:
     """Regular files under a folder whose names end so, sorted; linked folders are not followed."""
     found: list[Path] = []
     for count, (folder, _, names) in enumerate(os.walk(root)):
