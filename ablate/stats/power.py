@@ -79,7 +79,7 @@ class Rate:
     se: float
 
 
-def power(outlook: Outlook, effect: float, claim: Claim = Claim()) -> float:
+def compute_power(outlook: Outlook, effect: float, claim: Claim = Claim()) -> float:
     """Probability that the study shows the claim when the true contrast is `effect`.
 
     Exact up to integration where the test is exactly t (blocked or pooled runs on these domains: the non-central t and,

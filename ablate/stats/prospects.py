@@ -21,6 +21,7 @@ from ablate.stats.nested import Nested, NestedComponents
 Array = NDArray[np.float64]
 Found = Components | NestedComponents
 Square = tuple[float, float]  # expected mean square, in units of the estimate's variance, and its degrees of freedom
+FEWEST = 3  # domains that a test for new domains needs
 POINTS, NODES = 4096, 160  # quasi-random points for several mean squares; Gauss-Legendre nodes for one
 
 
@@ -59,7 +60,7 @@ class MeanSquares:
         """Variance of the estimate; on new domains never less than over runs alone, which is a part of it.
 
         Raises:
-            PlanError: new domains, of which there are fewer than two.
+            PlanError: new domains, with fewer than three domains (R12).
         """
         run = sum(expected for expected, _ in self.run)
         if target == "these_domains":
@@ -71,10 +72,9 @@ class MeanSquares:
 
     @property
     def _over_domains(self) -> Square:
-        if self.domain is None:
-            raise PlanError(
-                "one domain group says nothing about new domains", where="target", allowed=["these_domains"]
-            )
+        if self.domain is None or self.domains < FEWEST:
+            what = f"fewer than {FEWEST} domain groups say nothing about new domains"
+            raise PlanError(what, where="target", allowed=["these_domains"])
         return self.domain
 
     def find(self, target: Target, most: float = np.inf) -> tuple[Found, Array]:
@@ -85,7 +85,7 @@ class MeanSquares:
             most: a single mean square is integrated up to this multiple of its expectation.
 
         Raises:
-            PlanError: new domains, of which there are fewer than two.
+            PlanError: new domains, with fewer than three domains (R12).
         """
         if target == "these_domains":
             if len(self.run) == 1:

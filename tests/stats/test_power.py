@@ -17,9 +17,9 @@ from ablate.stats.nested import Nested
 from ablate.stats.power import (
     Claim,
     allocate,
+    compute_power,
     further_seeds,
     plan_table,
-    power,
     seeds_needed,
     simulate_power,
     smallest_effect,
@@ -46,18 +46,33 @@ ENGINES = {
 def test_paired_and_pooled_runs_agree_with_statsmodels(n, effect, alpha):
     claim = Claim(alpha=alpha)
     paired = Prospect(n, run=sqrt(0.5), error=0.0, engine=Crossed(blocked=True))
-    assert power(paired, effect, claim) == pytest.approx(TTestPower().power(effect, n, alpha), abs=1e-10)
+    assert compute_power(paired, effect, claim) == pytest.approx(TTestPower().power(effect, n, alpha), abs=1e-10)
     one = Prospect(n, run=1.0, error=0.0, weights=(1.0,))
-    assert power(one, effect, claim) == pytest.approx(TTestPower().power(effect, n, alpha), abs=1e-10)
+    assert compute_power(one, effect, claim) == pytest.approx(TTestPower().power(effect, n, alpha), abs=1e-10)
     two = Prospect(n, run=1.0, error=0.0, engine=ENGINES["pooled"])
-    assert power(two, effect, claim) == pytest.approx(TTestIndPower().power(effect, n, alpha), abs=1e-10)
+    assert compute_power(two, effect, claim) == pytest.approx(TTestIndPower().power(effect, n, alpha), abs=1e-10)
     uneven = Prospect((n, 2 * n), run=1.0, error=0.0, engine=ENGINES["pooled"])
-    assert power(uneven, effect, claim) == pytest.approx(TTestIndPower().power(effect, n, alpha, ratio=2), abs=1e-10)
-    assert power(two, smallest_effect(two, claim, 0.9), claim) == pytest.approx(0.9, abs=1e-8)
+    assert compute_power(uneven, effect, claim) == pytest.approx(
+        TTestIndPower().power(effect, n, alpha, ratio=2), abs=1e-10
+    )
+    assert compute_power(two, smallest_effect(two, claim, 0.9), claim) == pytest.approx(0.9, abs=1e-8)
+
+
+def test_welch_with_few_runs_is_not_the_noncentral_t():
+    """Its degrees of freedom are estimated: .155, where t with four would promise .207."""
+    promised = TTestIndPower().power(1.2, 3, 0.05)
+    assert promised - compute_power(Prospect(3, run=1.0, error=0.0), 1.2) > 0.05
+    rate = simulate_power(
+        lambda x: stats.ttest_ind(x[..., 0], x[..., 1], axis=1, equal_var=False).pvalue < 0.05,
+        lambda rng, n: rng.normal([0, 1.2], size=(n, 3, 2)),
+        4000,
+        np.random.default_rng(2),
+    )
+    assert rate.value == pytest.approx(compute_power(Prospect(3, run=1.0, error=0.0), 1.2), abs=4 * rate.se)
 
 
 def test_seeds_needed_agree_with_statsmodels():
-    for effect in (0.5, 1.0, 2.5):
+    for effect in (0.5, 2.5):
         exact = TTestIndPower().solve_power(effect, None, 0.05, 0.8)
         study = Prospect(3, run=1.0, error=0.0, engine=ENGINES["pooled"])
         assert seeds_needed(study, effect) == max(3, np.ceil(exact))
@@ -71,7 +86,7 @@ def test_equivalence_agrees_with_powertost(cv, n, expected):
     """Ratio .95 within .8 to 1.25, a two-period crossover, each test at .05 (PowerTOST's manual)."""
     crossover = MeanSquares(((2 * log(1 + cv**2) / n, n - 2.0),))
     claim = Claim("equivalence", alpha=0.1, margin=log(1.25))
-    assert power(crossover, log(0.95), claim) == pytest.approx(expected, abs=1e-7)
+    assert compute_power(crossover, log(0.95), claim) == pytest.approx(expected, abs=1e-7)
 
 
 @pytest.mark.parametrize("df", [2.0, 4.5, 40.0])
@@ -86,41 +101,36 @@ def test_equivalence_and_noninferiority_are_integrals_over_the_mean_square(df):
 
     widest = df * (margin / (stats.t.isf(0.025, df) * sd)) ** 2
     expected = integrate.quad(clear, 0, widest, (2,), epsabs=1e-12, limit=200)[0]
-    assert power(squares, effect, Claim("equivalence", margin=margin)) == pytest.approx(expected, abs=1e-8)
+    assert compute_power(squares, effect, Claim("equivalence", margin=margin)) == pytest.approx(expected, abs=1e-8)
     noncentral = stats.nct.sf(stats.t.isf(0.025, df), df, (effect + margin) / sd)
-    assert power(squares, effect, Claim("noninferiority", margin=margin)) == pytest.approx(noncentral, abs=1e-9)
+    assert compute_power(squares, effect, Claim("noninferiority", margin=margin)) == pytest.approx(noncentral, abs=1e-9)
 
 
-@given(
-    st.integers(3, 9),
-    st.integers(3, 6),
-    st.sampled_from(list(ENGINES)),
-    st.sampled_from(["these_domains", "new_domains"]),
-    st.floats(0.1, 2),
-)
-def test_more_is_more(seeds, domains, engine, target, effect):
-    study, claim = Prospect(seeds, domains, 0.5, 1.0, 0.5, engine=ENGINES[engine]), Claim(target=target)
-    chance = power(study, effect, claim)
-    assert chance < power(study, effect * 1.1, claim)
-    assert chance > power(study, effect, Claim(target=target, tests=3))
-    assert chance < power(study.at(2 * seeds), effect, claim) + 0.005
-    assert power(study, -effect, claim) == pytest.approx(chance, abs=1e-12)
-    scaled = Prospect(seeds, domains, 5.0, 10.0, 5.0, engine=ENGINES[engine])
-    assert power(scaled, 10 * effect, claim) == pytest.approx(chance, abs=1e-9)
+@pytest.mark.parametrize("target", ["these_domains", "new_domains"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_more_is_more(engine, target):
+    study, claim, effect = Prospect(4, 5, 0.5, 1.0, 0.5, engine=ENGINES[engine]), Claim(target=target), 1.2
+    chance = compute_power(study, effect, claim)
+    assert chance < compute_power(study, effect * 1.1, claim)
+    assert chance > compute_power(study, effect, Claim(target=target, tests=3))
+    assert chance < compute_power(study.at(6), effect, claim)
+    assert compute_power(study, -effect, claim) == pytest.approx(chance, abs=1e-12)
+    scaled = Prospect(4, 5, 5.0, 10.0, 5.0, engine=ENGINES[engine])
+    assert compute_power(scaled, 10 * effect, claim) == pytest.approx(chance, abs=1e-9)
 
 
 def test_the_smallest_effect_and_margin_have_the_power_asked_for():
     for claim in (Claim(), NEW, Claim(tests=4)):
-        assert power(STUDY, smallest_effect(STUDY, claim), claim) == pytest.approx(0.8, abs=1e-8)
+        assert compute_power(STUDY, smallest_effect(STUDY, claim), claim) == pytest.approx(0.8, abs=1e-8)
     for kind, target in product(("equivalence", "noninferiority"), ("these_domains", "new_domains")):
         margin = smallest_margin(STUDY, Claim(kind, target), 0.1, 0.7)
-        assert power(STUDY, 0.1, Claim(kind, target, margin=margin)) == pytest.approx(0.7, abs=1e-6)
+        assert compute_power(STUDY, 0.1, Claim(kind, target, margin=margin)) == pytest.approx(0.7, abs=1e-6)
 
 
 def test_a_plan_is_a_row_per_number_of_seeds():
     table = plan_table(STUDY, 1.0, seeds=(3, 10))
     assert list(table.columns) == ["seeds", "power", "smallest_effect"]
-    assert table["power"].tolist() == [power(STUDY.at(n), 1.0) for n in (3, 10)]
+    assert table["power"].tolist() == [compute_power(STUDY.at(n), 1.0) for n in (3, 10)]
     assert table["smallest_effect"][1] == smallest_effect(STUDY.at(10))
     equivalence = plan_table(STUDY, 0.0, Claim("equivalence", margin=1.0), seeds=(5, 10))
     assert (equivalence["power"] > 0.8).tolist() == (equivalence["smallest_margin"] < 1.0).tolist()
@@ -131,13 +141,13 @@ def test_new_domains_have_a_floor():
     assert seeds_needed(study, 1.0, NEW) is None
     assert 3 <= seeds_needed(study, 1.0) < 20
     needed = seeds_needed(study, 2.2, NEW)
-    assert power(study.at(needed - 1), 2.2, NEW) < 0.8 <= power(study.at(needed), 2.2, NEW)
+    assert compute_power(study.at(needed - 1), 2.2, NEW) < 0.8 <= compute_power(study.at(needed), 2.2, NEW)
 
 
 def test_further_seeds_come_from_the_components_of_a_study():
     found = Components(0.3, 0.04, 0.05, 0.01, 8.0, 5.0, 40.0, 5, 6)
     more = further_seeds(found)
-    chances = [power(found.scaled(5 + n, 6), 0.3) for n in (more - 1, more)]
+    chances = [compute_power(found.scaled(5 + n, 6), 0.3) for n in (more - 1, more)]
     assert chances[0] < 0.8 <= chances[1]
     assert further_seeds(Components(3.0, 0.04, 0.05, 0.01, 8.0, 5.0, 40.0, 5, 6)) == 0
     assert further_seeds(found, NEW) is None
@@ -166,14 +176,6 @@ def test_what_a_pilot_found_is_what_its_prospect_expects():
         sure = Prospect.of(found, (-1, 1), engine, assurance=0.8).mean_squares()
         ratio = sum(run for run, _ in sure.run) / found.run
         assert ratio == pytest.approx(found.df_run / stats.chi2.ppf(0.2, found.df_run))
-
-
-def shown(engine, claim, found, sign=1):
-    variance, df = found.variance(claim.target)
-    half, estimate = stats.t.isf(claim.alpha / 2, df) * np.sqrt(variance), found.estimate
-    if claim.kind == "difference":
-        return np.abs(estimate) > half
-    return np.abs(estimate) + half < claim.margin if claim.kind == "equivalence" else estimate + claim.margin > half
 
 
 def promise_and_rate(name, claim, setting, chance, n):
@@ -207,8 +209,7 @@ def promise_and_rate(name, claim, setting, chance, n):
 
 def check(name, claim, setting, chance, n):
     promised, rate = promise_and_rate(name, claim, setting, chance, n)
-    slack = 0.0 if n >= 20000 else 3 * rate.se
-    assert abs(rate.value - promised) <= 0.03 + slack, (promised, rate)
+    assert abs(rate.value - promised) <= 4 * rate.se + 0.001, (promised, rate)
 
 
 CLAIMS = [Claim(), NEW, Claim("equivalence"), Claim("equivalence", "new_domains"), Claim("noninferiority")]
@@ -244,7 +245,7 @@ def test_unequal_deviations_and_interactions_keep_their_promise():
         return np.abs(Crossed()(scores, np.array(weights)).estimate) > stats.t.isf(0.025, df) * np.sqrt(variance)
 
     rate = simulate_power(judge, sample, 3000, np.random.default_rng(3))
-    assert abs(rate.value - 0.8) <= 0.03 + 3 * rate.se
+    assert abs(rate.value - 0.8) <= 4 * rate.se + 0.001
 
 
 def test_simulated_power():
@@ -281,7 +282,7 @@ def test_an_allocation_follows_neyman_and_lowers_the_variance():
     assert np.array(runs) / 400 == pytest.approx(expected / expected.sum(), abs=0.005)
     assert allocate((1.0, 1.0), (-1, 1), 7) in ((4, 3), (3, 4))
     better = Prospect(allocate((0.2, 2.0), (-1, 1), 20), run=(0.2, 2.0), error=0.0)
-    assert power(better, 1.0) > power(Prospect(10, run=(0.2, 2.0), error=0.0), 1.0)
+    assert compute_power(better, 1.0) > compute_power(Prospect(10, run=(0.2, 2.0), error=0.0), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -299,9 +300,10 @@ def test_an_allocation_follows_neyman_and_lowers_the_variance():
         lambda: Claim("superiority"),
         lambda: Claim(alpha=0.0),
         lambda: Claim("equivalence", margin=-1.0),
-        lambda: power(STUDY, 0.0, Claim("equivalence")),
-        lambda: power(Prospect(3, 1), 1.0, NEW),
-        lambda: power(Prospect(3, 1, error=0.0), 1.0),
+        lambda: compute_power(STUDY, 0.0, Claim("equivalence")),
+        lambda: compute_power(Prospect(3, 1), 1.0, NEW),
+        lambda: compute_power(Prospect(3, 2), 1.0, NEW),
+        lambda: compute_power(Prospect(3, 1, error=0.0), 1.0),
         lambda: smallest_effect(STUDY, power=0.01),
         lambda: smallest_effect(STUDY, Claim("equivalence", margin=1.0)),
         lambda: smallest_margin(STUDY, Claim()),
