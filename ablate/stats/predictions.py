@@ -12,9 +12,9 @@ def predict(components: Components) -> Student:
     """The effect in one domain that was not measured, as seen with ever more runs there.
 
     Its interval is estimate ± t·sqrt(s² + the variance towards new domains), s² being the variance over domains of the
-    contrast as seen. That includes run noise, so that 95 % intervals cover .958 to 1.00 in simulations with 3 to 10 runs
-    and 6 or 20 domains: nearest where domains differ, too wide where they do not. Domain effects are taken as normal;
-    fewer than five domains (R12) say too little about them.
+    contrast as seen. That includes run noise, so that intervals of 95 % cover .958 to 1.00 in simulations with 3 to 10
+    runs and 6 or 20 domains: nearest where domains differ, too wide where they do not. Domain effects are taken as
+    normal; fewer than five domains (R12) say too little about them.
 
     Args:
         components: of the contrast, with two domains or more.
