@@ -1,7 +1,7 @@
 """How records will be judged: the declarations that a plan locks and that nobody chooses from results."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from numbers import Real
 from typing import Any, Literal, Self, TypeGuard, get_args
@@ -9,8 +9,15 @@ from typing import Any, Literal, Self, TypeGuard, get_args
 from ablate.errors import PlanError, require_keys, require_one_of
 from ablate.factors import Level
 
-Target = Literal["these_domains", "new_domains"]
-Family = Literal["main", "simple", "interaction", "leave_one_out", "step", "noninferiority", "domain"]
+Target = Literal["these_domains", "new_domains", "new_items"]
+Engine = Literal["auto", "crossed", "nested", "mixed", "summaries", "examples"]
+Correction = Literal["holm", "dunnett", "max_t", "benjamini_hochberg"]
+Gatekeeping = Literal["none", "serial", "parallel"]
+Family = Literal[
+    "omnibus", "main", "simple", "pairs", "interaction", "leave_one_out", "step", "noninferiority", "retention",
+    "shapley", "share", "improvement", "robustness", "efficiency", "heterogeneity", "prediction", "best", "tuning", "cost",
+    "domain",
+]  # fmt: skip
 
 # What a table shows unless the analysis names its families: what the design can answer.
 DEFAULT_FAMILIES: dict[str, tuple[Family, ...]] = {
@@ -19,6 +26,10 @@ DEFAULT_FAMILIES: dict[str, tuple[Family, ...]] = {
     "leave_one_out": ("leave_one_out", "domain"),
     "cumulative": ("step", "simple", "domain"),
 }
+
+
+# Settings that the first plans did not have.
+LATER = ("engine", "gatekeeping", "looks", "spending", "clean", "costs", "threshold")
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,9 @@ class Comparison:
         cell, versus: levels by factor key; factors left out are averaged with equal weights.
         margin: the largest loss, in units of the metric, that still counts as no worse; positive. None takes the
             plan's margin.
+        base: what both are measured from, where the question is how much of a gain is retained (family `retention`):
+            `cell` minus `base` as a fraction of `versus` minus `base`.
+        retain: the fraction that must be retained, above 0 and at most 1.
 
     Raises:
         PlanError: both sides are the same, or the margin is not a positive number.
@@ -39,10 +53,12 @@ class Comparison:
     cell: Mapping[str, Level]
     versus: Mapping[str, Level]
     margin: float | None = None
+    base: Mapping[str, Level] | None = None
+    retain: float = 0.9
 
     def __post_init__(self) -> None:
         where = f"analysis.comparisons.{self.name}"
-        for side in (self.cell, self.versus):
+        for side in (self.cell, self.versus, self.base or {}):
             if not isinstance(side, Mapping):
                 raise PlanError(
                     f"{side!r:.80} is not a cell", where=where, remedy="give levels by factor: {size: small}"
@@ -50,6 +66,8 @@ class Comparison:
         if dict(self.cell) == dict(self.versus):
             raise PlanError("a comparison of a cell with itself", where=where, remedy="name two different cells")
         require_margin(self.margin, f"{where}.margin")
+        if not _is_number(self.retain) or not 0 < self.retain <= 1:
+            raise PlanError(f"retain is {self.retain!r}", where=where, allowed=["a fraction above 0, at most 1"])
 
 
 @dataclass(frozen=True)
@@ -58,26 +76,48 @@ class Analysis:
 
     Attributes:
         target: what an effect is about: `these_domains` (new training runs, same domains) or `new_domains`
-            (new domains of this kind as well). Both are printed; verdicts follow this one.
-        alpha: family-wise error rate of every family.
-        families: which families of contrasts to compute; None takes what the design can answer.
-        correction: `holm`, or `dunnett` (max-t over the simple effects; needs `variances: pooled`).
+            (new domains of this kind as well). Both are printed; verdicts follow this one. `new_items` (these trained
+            models, other examples of these domains) is all that one run per cell with per-example scores can carry.
+        alpha: family-wise error rate of every family; with gatekeeping, of all of them together.
+        families: which families of contrasts to compute, in the order of their importance; None takes what the design
+            can answer.
+        correction: `holm`; `dunnett` (max-t over the simple effects on these domains; needs `variances: pooled`);
+            `max_t` (the same from the contrasts' own correlations, each with its own degrees of freedom); or
+            `benjamini_hochberg` (the false discovery rate: a screen, never a confirmation).
         variances: `welch` (each cell its own run variance) or `pooled`.
-        comparisons: non-inferiority questions.
+        comparisons: non-inferiority and retention questions.
+        engine: `auto` takes what the data's design asks for; any other is refused where the design contradicts it.
+        gatekeeping: `none` corrects every family for itself. `serial`: a family is tested once every test of the one
+            before has rejected. `parallel`: once any has, with what error rate is left (truncated Holm).
+        looks: numbers of seeds at which results may be looked at, the last being the largest; empty: once, at the end.
+        spending: how looks spend the error rate: `obrien_fleming` (late) or `pocock` (evenly).
+        clean: the domain group that shifted ones are compared with (family `robustness`).
+        costs: metrics of the whole run that are costs (family `cost`), such as `latency_p50`.
+        threshold: the score to be reached (family `efficiency`); None compares areas under the curve alone.
     """
 
     target: Target = "these_domains"
     alpha: float = 0.05
     families: tuple[Family, ...] | None = None
-    correction: Literal["holm", "dunnett"] = "holm"
+    correction: Correction = "holm"
     variances: Literal["welch", "pooled"] = "welch"
     comparisons: tuple[Comparison, ...] = ()
+    engine: Engine = "auto"
+    gatekeeping: Gatekeeping = "none"
+    looks: tuple[int, ...] = ()
+    spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"
+    clean: str | None = None
+    costs: tuple[str, ...] = ()
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in [
             ("target", get_args(Target)),
-            ("correction", ("holm", "dunnett")),
+            ("correction", get_args(Correction)),
             ("variances", ("welch", "pooled")),
+            ("engine", get_args(Engine)),
+            ("gatekeeping", get_args(Gatekeeping)),
+            ("spending", ("obrien_fleming", "pocock")),
         ]:
             require_one_of(getattr(self, name), allowed, f"analysis.{name}")
         for family in self.families or ():
@@ -90,6 +130,12 @@ class Analysis:
                 where="analysis.correction",
                 remedy="declare `variances: pooled`, or keep `correction: holm`",
             )
+        _require_looks(self.looks)
+        if self.gatekeeping != "none" and self.correction != "holm":
+            remedy = "keep `correction: holm`, or `gatekeeping: none`"
+            raise PlanError("gatekeeping hands on what Holm leaves", where="analysis.gatekeeping", remedy=remedy)
+        if self.threshold is not None and not _is_number(self.threshold):
+            raise PlanError(f"threshold is {self.threshold!r}", where="analysis.threshold", allowed=["a finite number"])
         names = [c.name for c in self.comparisons]
         if len(set(names)) < len(names):
             raise PlanError("two comparisons of one name", where="analysis.comparisons", remedy="name each for itself")
@@ -110,16 +156,39 @@ class Analysis:
                     where="analysis.comparisons",
                     remedy="give name, cell, versus and margin",
                 ) from error
-        families = values.pop("families", None)
-        if families is not None:
-            families = (families,) if isinstance(families, str) else tuple(families)
-        return cls(**values, families=families, comparisons=tuple(comparisons))
+        for name in ("families", "looks", "costs"):
+            given = values.get(name)
+            if given is not None:
+                values[name] = (given,) if isinstance(given, str | int) else tuple(given)
+        return cls(**values, comparisons=tuple(comparisons))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; `from_dict` reads them back."""
+        """Plain values, ready for JSON; `from_dict` reads them back.
+
+        What came after the first plans is left out where it is at its default, so that a plan keeps its hash.
+        """
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        sides = [{**asdict(c), "cell": dict(c.cell), "versus": dict(c.versus)} for c in self.comparisons]
-        return {**plain, "families": None if self.families is None else list(self.families), "comparisons": sides}
+        for name in LATER:
+            if plain[name] == getattr(Analysis, name):
+                del plain[name]
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+        return {**plain, "comparisons": [_comparison_dict(c) for c in self.comparisons]}
+
+
+def _comparison_dict(comparison: Comparison) -> dict[str, Any]:
+    values = {**asdict(comparison), "cell": dict(comparison.cell), "versus": dict(comparison.versus)}
+    if comparison.base is None:
+        del values["base"], values["retain"]
+    else:
+        values["base"] = dict(comparison.base)
+    return values
+
+
+def _require_looks(looks: Iterable[object]) -> None:
+    numbers = list(looks)
+    if not all(type(n) is int and n >= 2 for n in numbers) or numbers != sorted(set(numbers)):  # type: ignore[type-var]
+        allowed = ["rising whole numbers of seeds from 2, e.g. [5, 10, 20]"]
+        raise PlanError(f"looks are {numbers}", where="analysis.looks", allowed=allowed)
 
 
 def require_margin(margin: object, where: str) -> None:

@@ -17,8 +17,12 @@ from ablate.report import sentences, wordings
 from ablate.stats.effects import Effects
 
 # The order in which a table shows families; "domain" has a table of its own.
-FAMILIES = ("main", "leave_one_out", "step", "noninferiority", "interaction", "simple")
-CONTRAST = ["metric", "stratum", "family", "factor", "level", "versus"]
+FAMILIES = (
+    "omnibus", "main", "leave_one_out", "step", "noninferiority", "retention", "interaction", "simple", "pairs",
+    "shapley", "share", "improvement", "robustness", "efficiency", "prediction", "heterogeneity", "best", "tuning",
+    "cost",
+)  # fmt: skip
+CONTRAST = ["metric", "stratum", "family", "factor", "level", "versus", "domain"]
 
 
 @dataclass(frozen=True)
@@ -101,11 +105,13 @@ def table(effects: Effects, records: Records | None = None) -> Table:
     follow the plan's target; the other target stands beside it. A refused test shows its code instead of p.
     """
     primary = wordings.primary_target(effects, records)
-    frame = effects.frame[effects.frame["family"].isin(FAMILIES) & (effects.frame["domain"] == WHOLE)]
-    other = frame[frame["target"] != primary]
+    frame = effects.frame[effects.frame["family"].isin(FAMILIES)]
+    leads = frame.assign(second=frame["target"] != primary).groupby(CONTRAST, sort=False)["second"].transform("min")
+    other = frame[(frame["target"] != primary) & ~leads.astype(bool)]
     beside = {tuple(row[c] for c in CONTRAST): row for row in other.to_dict("records")}
-    frame = frame[frame["target"] == primary]
-    places = wordings.places(frame["se"])
+    # a question that has no answer for the primary target, such as a prediction, is told for its own
+    frame = frame[(frame["target"] == primary) | leads.astype(bool)]
+    places = wordings.places(frame["se"][frame["quantity"] == "difference"])
     metric = wordings.listed(frame["metric"].unique())
     interval = f"{wordings.percent(1 - wordings.alpha(effects, records))} interval"
     head = ["Factor", "Level", "Against", f"Δ {metric}", interval, "p", "n", "Verdict"]
@@ -198,7 +204,7 @@ def _effect_row(effect: dict[Any, Any], places: int) -> Row:
         Entry(str(effect["factor"])),
         Entry(str(effect["level"])),
         Entry(str(effect["versus"])),
-        Entry(wordings.signed(effect["estimate"], places), trials),
+        Entry(wordings.estimate(effect, places), trials),
         interval,
         p,
         Entry(wordings.replication(effect), trials),
@@ -209,7 +215,7 @@ def _effect_row(effect: dict[Any, Any], places: int) -> Row:
 def _interval_and_p(effect: dict[Any, Any], places: int) -> Row:
     trials = tuple(effect["trials"])
     p = str(effect["refusal"]) if effect["refusal"] else wordings.p_value(effect["p_adjusted"])
-    return Entry(wordings.interval(effect["low"], effect["high"], places), trials), Entry(p, trials)
+    return Entry(wordings.ends(effect, places), trials), Entry(p, trials)
 
 
 def _two_lines(effect: dict[Any, Any] | None, places: int) -> tuple[Entry, Entry]:

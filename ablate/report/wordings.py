@@ -2,7 +2,7 @@
 
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,6 +14,7 @@ from ablate.stats.effects import Effects
 TARGETS = {
     "these_domains": ("these domains", "new training runs on these domains"),
     "new_domains": ("new domains", "new domains of this kind"),
+    "new_items": ("new examples", "these trained models on new examples"),
 }
 MARKS = {"better": "↑", "worse": "↓", "equivalent": "≈", "undecided": "?"}
 REPLICATION_NOTE = "n: independent training runs (seeds per cell) × domain groups."
@@ -25,6 +26,19 @@ FAMILY_WORDS = {
     "simple": "Simple effects (cell against the baseline cell)",
     "noninferiority": "Non-inferiority (declared comparisons)",
     "interaction": "Interactions (differences of differences)",
+    "omnibus": "Any effect at all (factors of three or more levels)",
+    "pairs": "All pairs of cells",
+    "retention": "Retained gains (declared comparisons)",
+    "shapley": "Shapley values (what each factor adds, averaged over all orders)",
+    "share": "Shares of the total gain (Fieller intervals)",
+    "improvement": "Probability of improvement (a run of the cell beats one of the baseline cell)",
+    "robustness": "Robustness (what a shift costs within a run, and what changes it)",
+    "efficiency": "Sample efficiency (learning curves of runs)",
+    "prediction": "In one new domain (prediction intervals)",
+    "heterogeneity": "Heterogeneity (standard deviation of the true effect between domains)",
+    "best": "Against the best (Hsu's comparisons)",
+    "tuning": "Tuning (expected best of so many trials)",
+    "cost": "Costs (ratios)",
     "domain": "Within each domain group",
 }
 MINUS = "−"
@@ -61,6 +75,30 @@ def interval(low: float, high: float, decimals: int) -> str:
         return MISSING
     left, right = ("(" if math.isinf(low) else "["), (")" if math.isinf(high) else "]")
     return f"{left}{plain(low, decimals)}, {plain(high, decimals)}{right}"
+
+
+def estimate(effect: Mapping[Any, Any], decimals: int) -> str:
+    """The estimate of an effect as its quantity is read: `+0.012`, `.63`, `45 %`, `×1.20`."""
+    return _told(effect["estimate"], effect["quantity"], decimals, signed)
+
+
+def ends(effect: Mapping[Any, Any], decimals: int) -> str:
+    """The interval of an effect, as its quantity is read."""
+    low, high = effect["low"], effect["high"]
+    if effect["quantity"] in ("difference", "sd", "score") or math.isnan(low):
+        return interval(low, high, decimals)
+    left, right = ("(" if math.isinf(low) else "["), (")" if math.isinf(high) else "]")
+    return f"{left}{', '.join(_told(end, effect['quantity'], decimals, plain) for end in (low, high))}{right}"
+
+
+def _told(number: float, kind: str, decimals: int, difference: Callable[[float, int], str]) -> str:
+    if kind == "difference" or not math.isfinite(number):
+        return difference(number, decimals)
+    if kind == "share":
+        return f"{plain(100 * number, 0)} %"
+    if kind in ("ratio", "F"):
+        return f"{'×' if kind == 'ratio' else ''}{plain(number, 2)}"
+    return plain(number, 2 if kind == "probability" else decimals)
 
 
 def p_value(p: float) -> str:

@@ -52,7 +52,8 @@ def build_contrasts(
     Args:
         family: `main` (equal-weight marginal against the baseline level), `simple` (every cell against the baseline
             cell), `interaction` (differences of differences, averaged over the other factors), `leave_one_out`
-            (full minus full without one, and the total gain), `step` (rung minus rung before) or `noninferiority`.
+            (full minus full without one, and the total gain), `step` (rung minus rung before), `pairs` (every cell
+            against every one before it) or `noninferiority`.
         factors: the compared factors (role `factor`).
         cells: the plan's cells, of those factors only.
         comparisons: for `noninferiority`.
@@ -63,9 +64,10 @@ def build_contrasts(
         "interaction": _interactions,
         "leave_one_out": _leave_one_out,
         "step": _steps,
+        "pairs": _pairs,
     }
     if family == "noninferiority":
-        return [_comparison(c, factors, cells) for c in comparisons]
+        return [_comparison(c, factors, cells) for c in comparisons if c.base is None]
     return list(builders[family](factors, cells))
 
 
@@ -95,6 +97,11 @@ def _simple(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contra
             yield _between("simple", cell, start, factors, cells)
 
 
+def _pairs(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contrast]:
+    for versus, cell in combinations(cells, 2):
+        yield _between("pairs", cell, versus, factors, cells)
+
+
 def _leave_one_out(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contrast]:
     full = baseline_cell(factors)
     for f in factors:
@@ -116,7 +123,7 @@ def _steps(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contras
 
 
 def _comparison(c: Comparison, factors: Sequence[Factor], cells: Sequence[Cell]) -> Contrast:
-    weights, refusal = _combine([(1, c.cell), (-1, c.versus)], factors, cells)
+    weights, refusal = combine([(1, c.cell), (-1, c.versus)], factors, cells)
     level, versus = (str(Cell(dict(side))) for side in (c.cell, c.versus))
     return Contrast("noninferiority", c.name, level, versus, weights, c.margin, refusal)
 
@@ -132,11 +139,11 @@ def _contrast(
     keys: Sequence[str],
     levels: Sequence[Level],
     versus: Sequence[Level],
-    sides: Sequence[tuple[int, Mapping[str, Level]]],
+    sides: Sequence[tuple[float, Mapping[str, Level]]],
     factors: Sequence[Factor],
     cells: Sequence[Cell],
 ) -> Contrast:
-    weights, refusal = _combine(sides, factors, cells)
+    weights, refusal = combine(sides, factors, cells)
     name = JOIN.join(keys)
     if refusal is not None and family in ("main", "interaction"):
         chain = [a for a in _aliases(weights, factors, cells) if a != _title(keys, levels)]
@@ -147,9 +154,10 @@ def _contrast(
     )
 
 
-def _combine(
-    sides: Sequence[tuple[int, Mapping[str, Level]]], factors: Sequence[Factor], cells: Sequence[Cell]
+def combine(
+    sides: Sequence[tuple[float, Mapping[str, Level]]], factors: Sequence[Factor], cells: Sequence[Cell]
 ) -> tuple[dict[Cell, float], Refusal | None]:
+    """Weights of a sum of sides, each the equal-weight mean of all cells that agree with some levels; or R10."""
     weights: dict[Cell, float] = {}
     missing = 0
     examples: list[str] = []

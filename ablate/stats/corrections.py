@@ -5,16 +5,20 @@ uniformly more powerful, so that an adjusted p just below alpha may stand beside
 and the max-t interval beside Dunnett.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import nan
+from math import nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
+from ablate.analyses import Analysis
+from ablate.stats.gates import pass_gates
+from ablate.stats.maxima import correlate, max_t, tukey_level, tukey_p
 from ablate.stats.pivots import Student
-from ablate.stats.results import Result
+from ablate.stats.results import ONE_SIDED, Result
+from ablate.stats.sequential import Spending
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -67,36 +71,92 @@ def dunnett_level(alpha: float, loadings: ArrayLike, df: float) -> float:
     return float(1 - 2 * stats.t.sf(critical, df))
 
 
-def correct(results: Sequence[Result], alpha: float, correction: str) -> list[Result]:
-    """The same results, each corrected within its family, stratum and target.
+def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
+    """P-values adjusted for the false discovery rate (Benjamini and Hochberg 1995); a missing one stays missing."""
+    values = np.asarray(p, float)
+    order = np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")
+    m = len(values)
+    steps = m / np.arange(1, m + 1) * np.nan_to_num(values[order], nan=1.0)
+    adjusted = np.empty(m)
+    adjusted[order] = np.minimum(1.0, np.minimum.accumulate(steps[::-1])[::-1])
+    return np.where(np.isnan(values), nan, adjusted)
 
-    The family's size counts every contrast that the plan can answer, refused by the data or not. `dunnett` is used for
-    simple effects on these domains, where the joint distribution is known; every other family gets Holm.
+
+def correct(results: Sequence[Result], analysis: Analysis, rng: int = 0) -> list[Result]:
+    """The same results, each corrected within its family, stratum and target, and for looks; then passed the gates.
+
+    The family's size counts every question that the plan can answer, refused by the data or not. Max-t corrections are
+    used where the joint distribution is known: Dunnett's and Tukey's (family `pairs`) with pooled variances on these
+    domains, `max_t` on these domains too. Every other family gets Holm.
     """
-    corrected = list(results)
+    results = [_allow_for_looks(result, analysis) for result in results]
+    corrected = [r if r.answerable and not r.simultaneous else replace(r, level_ci=nan) for r in results]
     families: dict[tuple[str, str, str], list[int]] = {}
     for i, result in enumerate(results):
-        if result.answerable:
+        if result.answerable and result.simultaneous:
             families.setdefault(result.family, []).append(i)
-    for (family, _, target), places in families.items():
-        members = [results[i] for i in places]
-        if correction == "dunnett" and family == "simple" and target == "these_domains":
-            changed = _by_dunnett(members, alpha)
-        else:
-            changed = _by_holm(members, alpha)
-        for i, result in zip(places, changed, strict=True):
+    for places in families.values():
+        for i, result in zip(places, _within([results[i] for i in places], analysis, rng), strict=True):
             corrected[i] = result
-    return corrected
+    chain = [place for place in families.values() if results[place[0]].domain == "all"]
+    return pass_gates(corrected, chain, analysis)
 
 
-def _by_holm(members: Sequence[Result], alpha: float) -> list[Result]:
+def _within(members: list[Result], analysis: Analysis, rng: int) -> list[Result]:
+    """One family, corrected by what fits it."""
+    (family, _, target), alpha = members[0].family, analysis.alpha
+    joint = target == "these_domains" and all(isinstance(r.pivot, Student) for r in members if r.refusal is None)
+    if joint and not analysis.looks:
+        if analysis.correction == "dunnett" and family == "simple":
+            return _by_dunnett(members, alpha)
+        if family == "pairs" and analysis.variances == "pooled":
+            return _by_tukey(members, alpha)
+        if analysis.correction == "max_t" and all(r.spread for r in members if r.refusal is None):
+            return _by_max_t(members, alpha, rng)
+    if analysis.correction == "benjamini_hochberg":
+        return _by_discoveries(members, alpha)
+    return _by_holm(members, analysis)
+
+
+def _allow_for_looks(result: Result, analysis: Analysis) -> Result:
+    """The result with p-values that hold at every look of the plan's schedule."""
+    if not analysis.looks or result.refusal is not None or result.n_seeds not in analysis.looks:
+        return result
+    spending, look = spend(analysis), analysis.looks.index(result.n_seeds)
+    one_sided = result.contrast.family in ONE_SIDED
+
+    def repeated(p: float, halved: bool) -> float:
+        return (
+            spending.repeated_p(2 * p, look) / 2
+            if halved and 2 * p < 1
+            else p
+            if halved
+            else spending.repeated_p(p, look)
+        )
+
+    return replace(result, p=repeated(result.p, one_sided), p_equivalence=repeated(result.p_equivalence, True))
+
+
+def spend(analysis: Analysis) -> Spending:
+    """How the plan's looks spend its alpha."""
+    return Spending(analysis.spending, analysis.alpha, analysis.looks)
+
+
+def _level(result: Result, analysis: Analysis, tests: int) -> float:
+    """The confidence level of one interval, such that those of all tests, and of all looks, hold together."""
+    if analysis.looks and result.n_seeds in analysis.looks:
+        return spend(analysis).interval_level(analysis.looks.index(result.n_seeds), tests)
+    return 1 - analysis.alpha / tests
+
+
+def _by_holm(members: Sequence[Result], analysis: Analysis) -> list[Result]:
     adjusted = zip(holm([r.p for r in members]), holm([r.p_equivalence for r in members]), strict=True)
     return [
         replace(
             r,
             p_adjusted=float(p),
             p_equivalence_adjusted=float(equivalence),
-            level_ci=1 - alpha / len(members),
+            level_ci=_level(r, analysis, len(members)),
             family_size=len(members),
             correction="holm" if len(members) > 1 else "none",
         )
@@ -104,21 +164,74 @@ def _by_holm(members: Sequence[Result], alpha: float) -> list[Result]:
     ]
 
 
-def _by_dunnett(members: Sequence[Result], alpha: float) -> list[Result]:
-    judged = [r.components for r in members if isinstance(r.pivot, Student) and r.components is not None]
-    if not judged:
-        return _by_holm(members, alpha)
-    df = float(judged[0].df_run)
-    loadings = [r.loading for r in members]
-    level = dunnett_level(alpha, loadings, df)
+def _by_discoveries(members: Sequence[Result], alpha: float) -> list[Result]:
+    """A screen: p-values for the false discovery rate beside intervals of each effect alone."""
+    adjusted = benjamini_hochberg([r.p for r in members])
+    equivalences = benjamini_hochberg([r.p_equivalence for r in members])
     return [
         replace(
             r,
-            p_adjusted=dunnett_p(r.pivot.statistic(), loadings, df)
-            if isinstance(r.pivot, Student) and r.refusal is None
-            else nan,
-            level_ci=level,
-            correction="dunnett" if len(members) > 1 else "none",
+            p_adjusted=float(p),
+            p_equivalence_adjusted=float(equivalence),
+            level_ci=1 - alpha,
+            family_size=len(members),
+            correction="benjamini_hochberg",
         )
-        for r in _by_holm(members, alpha)
+        for r, p, equivalence in zip(members, adjusted, equivalences, strict=True)
+    ]
+
+
+def _by_dunnett(members: Sequence[Result], alpha: float) -> list[Result]:
+    judged = [r.pivot for r in members if isinstance(r.pivot, Student)]
+    if not judged:
+        return _by_bonferroni(members, alpha)
+    df, loadings = judged[0].df, [r.loading for r in members]
+    return _by_maximum(
+        members, alpha, "dunnett", dunnett_level(alpha, loadings, df), lambda r, t: dunnett_p(t, loadings, df)
+    )
+
+
+def _by_tukey(members: Sequence[Result], alpha: float) -> list[Result]:
+    judged = [r.pivot for r in members if isinstance(r.pivot, Student)]
+    if not judged:
+        return _by_bonferroni(members, alpha)
+    cells, df = round((1 + sqrt(1 + 8 * len(members))) / 2), judged[0].df
+    return _by_maximum(members, alpha, "tukey", tukey_level(alpha, cells, df), lambda r, t: tukey_p(t, cells, df))
+
+
+def _by_max_t(members: Sequence[Result], alpha: float, rng: int) -> list[Result]:
+    """From the contrasts' own correlations, over the ones that have a test; the refused ones are Bonferroni's share."""
+    places = [i for i, r in enumerate(members) if r.refusal is None]
+    if not places:
+        return _by_bonferroni(members, alpha)
+    judged = [members[i] for i in places]
+    cells = sorted({cell for r in judged for cell in r.contrast.weights}, key=str)
+    weights = np.array([[r.contrast.weights.get(cell, 0.0) for cell in cells] for r in judged])
+    spread = {cell: variance for r in judged for cell, variance in r.spread.items()}
+    correlation = correlate(weights, [spread[cell] for cell in cells])
+    df = np.array([r.pivot.df if isinstance(r.pivot, Student) else nan for r in judged])
+    share = alpha * len(judged) / len(members)
+    joint = max_t(correlation, df[0] if np.ptp(df) == 0 else df, rng)
+    level = joint.level(share)
+    adjusted = {id(r): min(1.0, joint.exceeds(r.p) * alpha / share) for r in judged}
+    return _by_maximum(members, alpha, "max_t", level, lambda r, t: adjusted[id(r)])
+
+
+def _by_bonferroni(members: Sequence[Result], alpha: float) -> list[Result]:
+    return _by_holm(members, Analysis(alpha=alpha))
+
+
+def _by_maximum(
+    members: Sequence[Result], alpha: float, name: str, level: float, adjust: Callable[[Result, float], float]
+) -> list[Result]:
+    """P-values and intervals from the distribution of the largest t; equivalence stays with Holm."""
+    held = zip(members, _by_bonferroni(members, alpha), strict=True)
+    return [
+        replace(
+            done,
+            p_adjusted=adjust(r, r.pivot.statistic()) if isinstance(r.pivot, Student) and r.refusal is None else nan,
+            level_ci=level,
+            correction=name if len(members) > 1 else "none",
+        )
+        for r, done in held
     ]

@@ -5,16 +5,28 @@ from typing import Any
 
 import pandas as pd
 
+# What an estimate is: its name -> its meaning and scale.
+QUANTITIES: dict[str, str] = {
+    "difference": "in units of the metric; no effect is 0",
+    "probability": "that a run of the level scores above one of the other; no effect is .5",
+    "share": "a fraction of the total gain, or of another gain; 1 is all of it",
+    "sd": "a standard deviation between domains, in units of the metric",
+    "ratio": "of two costs or budgets; no effect is 1",
+    "score": "in units of the metric",
+    "F": "a test statistic of several contrasts at once",
+}
+
 # column -> meaning; the frame has exactly these, in this order.
 COLUMNS: dict[str, str] = {
-    "family": "family of contrasts: main, simple, interaction, leave_one_out, step, noninferiority, domain",
+    "family": "family of questions, as `ablate.analyses.Family` names them",
     "stratum": "levels of the `across` factors ('' if there are none)",
     "factor": "factor, or factors joined by ' × ', or the name of a declared comparison",
     "level": "the level (or levels) that is judged",
     "versus": "what it is judged against",
     "domain": "'all', or one domain group",
     "metric": "the metric",
-    "target": "these_domains (T1) or new_domains (T2)",
+    "quantity": "what the estimate is, one of `QUANTITIES`: a difference unless said otherwise",
+    "target": "these_domains (T1), new_domains (T2), or new_items (these trained models, other examples)",
     "estimate": "difference as measured, in units of the metric (negative is better where the metric is minimised)",
     "se": "standard error",
     "df": "degrees of freedom",
@@ -32,7 +44,7 @@ COLUMNS: dict[str, str] = {
     "method": "engine and form, e.g. 'E1 crossed, blocked by seed'",
     "margin": "the plan's margin, or missing",
     "p_equivalence": "adjusted TOST p (larger of the two one-sided), or missing without a margin",
-    "verdict": "better, worse, equivalent, undecided, non-inferior, not shown, refused",
+    "verdict": "better, worse, equivalent, undecided, non-inferior, not shown, refused; differs, varies; may be best",
     "note": "what to add to the verdict: 'non-zero', the further seeds or domains that would decide it",
     "refusal": "code of the refusal (R01 ...), or ''",
     "trials": "ids of the trials behind the estimate, a tuple",

@@ -10,7 +10,7 @@ from math import isnan, nan
 from typing import Literal
 
 from ablate.stats.pivots import Pivot, Side, Student
-from ablate.stats.results import Result
+from ablate.stats.results import ONE_SIDED, Result
 
 Direction = Literal["maximize", "minimize"]
 
@@ -32,40 +32,48 @@ def loss_limit(margin: float, direction: Direction) -> tuple[float, Side]:
 
 
 def compute_p(result: Result, direction: Direction) -> Result:
-    """The result with its own p-values, unless it is refused."""
-    if result.refusal is not None or result.pivot is None:
+    """The result with its own p-values, unless it is refused or has them already."""
+    if result.refusal is not None or result.pivot is None or not isnan(result.p) or not result.simultaneous:
         return result
     if result.contrast.family == "noninferiority":
         assert result.margin is not None  # else it was refused (R11)
         return replace(result, p=noninferiority(result.pivot, result.margin, direction))
-    p_equivalence = nan if result.margin is None else tost(result.pivot, result.margin)
-    return replace(result, p=result.pivot.p_value(), p_equivalence=p_equivalence)
+    if result.contrast.family == "retention":  # what is retained less what must be, which is to be shown positive
+        return replace(result, p=result.pivot.p_value(result.null, "greater"))
+    tested = result.quantity == "difference" and result.margin is not None
+    p_equivalence = tost(result.pivot, result.margin) if tested and result.margin is not None else nan
+    return replace(result, p=result.pivot.p_value(result.null), p_equivalence=p_equivalence)
 
 
 def judge(result: Result, alpha: float, direction: Direction) -> Result:
-    """The corrected result with its verdict, from adjusted p-values alone."""
-    better = result.estimate > 0 if direction == "maximize" else result.estimate < 0
+    """The corrected result with its verdict, from adjusted p-values alone; one that has its verdict keeps it."""
+    larger = result.estimate > result.null
+    better = larger if direction == "maximize" or result.quantity != "difference" else not larger
     if result.refusal is not None:
         return replace(result, verdict="refused", note=join(str(result.refusal), result.note))
-    if result.contrast.family == "noninferiority":
+    if result.verdict:
+        return result
+    if result.contrast.family in ONE_SIDED:
         shown = result.p_adjusted < alpha / 2
         low, high = result.interval()
-        note = "and better" if shown and better and not low <= 0 <= high else ""
-        return replace(result, verdict="non-inferior" if shown else "not shown", note=join(note, result.note))
+        and_better = shown and better and result.quantity == "difference" and not low <= 0 <= high
+        words = (
+            ("non-inferior", "not shown") if result.contrast.family == "noninferiority" else ("retained", "not shown")
+        )
+        return replace(result, verdict=words[not shown], note=join("and better" * and_better, result.note))
     differs = result.p_adjusted < alpha
     if not isnan(result.p_equivalence_adjusted) and result.p_equivalence_adjusted < alpha / 2:
         return replace(result, verdict="equivalent", note=join("non-zero" if differs else "", result.note))
-    verdict = ("better" if better else "worse") if differs else "undecided"
-    return replace(result, verdict=verdict)
+    return replace(result, verdict=result.words[not better] if differs else "undecided")
 
 
 def statistic(result: Result, direction: Direction) -> float:
-    """t of the test behind the p-value: against zero, or against the margin for non-inferiority; NaN where refused."""
+    """t (or F) of the test behind the p-value: against no effect, or against the margin; NaN where refused."""
     if result.refusal is not None or not isinstance(result.pivot, Student):
-        return nan
+        return result.f_ratio
     if result.contrast.family == "noninferiority" and result.margin is not None:
         return result.pivot.statistic(loss_limit(result.margin, direction)[0])
-    return result.pivot.statistic()
+    return result.pivot.statistic(result.null)
 
 
 def join(*parts: str) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from ablate.stats.contrasts import JOIN
+from ablate.stats.engines import REASONS
+from ablate.stats.inquiries import RUN_TARGETS
 from ablate.stats.layouts import Layout
 from ablate.stats.results import Result
 from ablate.stats.sources import Source
@@ -10,34 +12,63 @@ from ablate.stats.sources import Source
 TARGETS = {
     "these_domains": "these domains (new training runs, the same domains)",
     "new_domains": "new domains of this kind (new training runs and new domains)",
+    "new_items": "new examples of these domains (these trained models, no new training)",
+}
+TITLES = {
+    "crossed": "crossed, closed form",
+    "nested": "nested, closed form",
+    "mixed": "mixed model, REML",
+    "summaries": "summaries, random-effects meta-analysis",
+    "examples": "per-example scores",
+}
+CORRECTIONS = {
+    "dunnett": "Dunnett's max-t for simple effects on these domains",
+    "tukey": "Tukey for all pairs on these domains",
+    "max_t": "max-t of the contrasts' own correlations on these domains",
+    "mcb": "Hsu's comparisons with the best",
+    "benjamini_hochberg": "Benjamini-Hochberg (a screen: false discoveries are a share, intervals are of each alone)",
 }
 
 
 def write_notes(source: Source, layouts: Sequence[Layout], results: Sequence[Result], test: str) -> tuple[str, ...]:
     """Engine and why, target, correction, margin, completeness, what was refused and what to do about it."""
-    notes = [_engine(source, layouts, test), _target(source), *_corrections(source, results), _margin(source)]
+    notes = [*_engines(source, layouts, results, test), _target(source), *_corrections(source, results)]
+    notes += [_margin(source), *_sequence(source)]
     notes += [*_averages(source), *_completeness(source, layouts), *_sums(results), *_caution(source, results)]
     notes += [*source.notes, *_refusals(results)]
     return tuple(notes)
 
 
-def _engine(source: Source, layouts: Sequence[Layout], test: str) -> str:
-    domains = sorted({len(layout.groups) for layout in layouts})
-    n = " or ".join(map(str, domains))
-    runs = "each run has one score" if domains == [1] else f"every run was measured on all {n} domain groups"
+def _engines(source: Source, layouts: Sequence[Layout], results: Sequence[Result], test: str) -> Iterator[str]:
+    """Every engine that was used, and why; the first says what is common."""
+    used = {r.method.partition(",")[0] for r in results if r.contrast.refusal is None}
+    names = [name for name in REASONS if REASONS[name][0] in used] or ["crossed"]
+    for name in names:
+        code, title = REASONS[name][0].partition(" ")[0], TITLES[name]
+        reason = REASONS[name][1]
+        if name == "crossed":
+            domains = sorted({len(layout.groups) for layout in layouts})
+            many = f"every run was measured on all {' or '.join(map(str, domains))} domain groups"
+            reason = "each run has one score" if domains == [1] else many
+        form = f"; {_form(source, test)}" if name in ("crossed", "nested", "mixed") else ""
+        unit = " The unit of replication is the training run." if form else ""
+        yield f"Engine {code} ({title}): {reason}{form}.{unit}"
+
+
+def _form(source: Source, test: str) -> str:
     pooled = source.plan.analysis.variances == "pooled"
+    how = "t tests" if test == "t" else "sign flips of per-seed contrasts for these domains, t tests for new domains"
+    if source.folds == "declared":
+        return f"runs are cross-validation folds, whose shared training data the standard errors allow for; {how}"
     if source.plan.blocking == "seed":
         form = "runs of one seed share randomness, so contrasts are taken within seeds"
-        form += ", with one residual variance for all cells (pooled)" if pooled else ""
-    else:
-        form = f"runs are independent, with {'one pooled variance' if pooled else 'a variance per cell (Welch)'}"
-    how = "t tests" if test == "t" else "sign flips of per-seed contrasts for these domains, t tests for new domains"
-    return f"Engine E1 (crossed, closed form): {runs}; {form}; {how}. The unit of replication is the training run."
+        return f"{form}{', with one residual variance for all cells (pooled)' if pooled else ''}; {how}"
+    return f"runs are independent, with {'one pooled variance' if pooled else 'a variance per cell (Welch)'}; {how}"
 
 
 def _target(source: Source) -> str:
     primary = source.plan.analysis.target
-    other = next(t for t in TARGETS if t != primary)
+    other = next(t for t in RUN_TARGETS if t != primary)
     beside = f"Given beside it: {TARGETS[other]}"
     return f"Primary target: {TARGETS[primary]}. {beside}. Each verdict is about its row's target."
 
@@ -46,13 +77,29 @@ def _corrections(source: Source, results: Sequence[Result]) -> Iterator[str]:
     alpha = source.plan.analysis.alpha
     sizes = {r.family[0]: r.family_size for r in results if r.family_size}
     families = ", ".join(f"{family} {m}" for family, m in sizes.items())
-    dunnett = any(r.correction == "dunnett" for r in results)
-    what = "Dunnett's max-t for simple effects on these domains, Holm elsewhere" if dunnett else "Holm"
+    used = {r.correction for r in results}
+    what = ", ".join([*(text for name, text in CORRECTIONS.items() if name in used), "Holm elsewhere"])
+    what = "Holm" if what == "Holm elsewhere" else what
     if sizes:
         yield (
             f"Corrected by {what}, within each family, stratum and target, at {alpha:g}; tests per family: {families}. "
             "Intervals are simultaneous over the family (max-t for Dunnett, Bonferroni level otherwise); verdicts "
             "follow the adjusted p, and Holm's may be decided where the interval just crosses zero or the margin."
+        )
+    if source.plan.analysis.gatekeeping != "none":
+        yield (
+            f"Gates ({source.plan.analysis.gatekeeping}): families are tested in the order {', '.join(sizes)}, so that "
+            f"{alpha:g} is the error rate of all of them together."
+        )
+
+
+def _sequence(source: Source) -> Iterator[str]:
+    analysis = source.plan.analysis
+    if analysis.looks:
+        rule = {"obrien_fleming": "O'Brien and Fleming", "pocock": "Pocock"}[analysis.spending]
+        yield (
+            f"Looks at {', '.join(map(str, analysis.looks))} seeds spend the error rate as {rule} would (Lan-DeMets); "
+            "p and intervals hold over all looks."
         )
 
 
@@ -67,7 +114,8 @@ def _margin(source: Source) -> str:
 
 
 def _averages(source: Source) -> Iterator[str]:
-    sizes = source.scores.groupby("group", sort=False)["item"].nunique()
+    found = source.items.iloc[source.scores["item"].unique().astype(int)]
+    sizes = found.groupby("group", sort=False)["item"].nunique()
     several = ", ".join(f"{group} ({n})" for group, n in sizes.items() if n > 1)
     if several:
         yield f"Averaged first within their domain group: {several}."

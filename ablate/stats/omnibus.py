@@ -1,4 +1,4 @@
-"""Omnibus tests: whether several contrasts are all zero on these domains, judged by one mean score per run.
+"""Omnibus tests: whether several contrasts are all zero, on these domains or on new ones of their kind.
 
 A factor with more than two levels has several contrasts; this asks about all of them before any one is read.
 """
@@ -10,16 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ablate.stats.refusals import IDENTICAL_RUNS, Refusal
+from ablate.stats.crossproducts import Effect
+from ablate.stats.mixed import fit_reml
+from ablate.stats.refusals import FEW_BLOCKS, IDENTICAL_RUNS, Refusal
+from ablate.stats.unbalanced import Rows
 
 Array = NDArray[np.float64]
 ROUNDING = 1e-12  # what is below this share of the largest of its kind is rounding
-
-FEW_BLOCKS = Refusal(
-    "R20",
-    "a joint test of several contrasts within blocks needs more blocks than contrasts",
-    "run more seeds of every cell, declare `variances: pooled`, or read the contrasts one by one",
-)
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,35 @@ def judge_jointly(
     if blocked:
         return _from_residuals(means, basis) if variances == "pooled" else _from_blocks(means, basis)
     return _from_pool(means, counts, basis) if variances == "pooled" else _from_cells(means, counts, basis)
+
+
+def judge_jointly_on_new_domains(scores: Array, contrasts: Array, *, blocked: bool = False) -> Omnibus | Refusal:
+    """Whether all contrasts are zero, over new runs on new domains: Kenward and Roger's F of a mixed model.
+
+    Domains' effects are random along the contrasts, with one variance for all of these, along the mean of the cells,
+    and across both; runs (and blocks) are random too. Any scores may be missing. For one contrast it is the square of
+    the t of `unbalanced.Unbalanced` with pooled variances.
+
+    Args:
+        scores: cells × runs × domains, NaN where there is none.
+        contrasts: contrasts × cells, each row summing to zero.
+        blocked: runs at the same place of the run axis share a block.
+    """
+    basis = _row_space(np.asarray(contrasts, float))
+    used = ~np.isnan(scores).all((1, 2))
+    rows, basis = Rows.of(np.asarray(scores, float)[used]), basis[:, used]
+    cells = basis.shape[1]
+    mean = np.full((1, cells), cells**-0.5)
+    rest = np.linalg.svd(np.concatenate([basis, mean]))[2][len(basis) + 1 :]
+    domain = np.unique(rows.domain, return_inverse=True)[1]
+    directions = [basis, mean, *([rest] if len(rest) else [])]
+    effects = [Effect(rows.training), *(Effect(domain, d.T[rows.cell]) for d in directions)]
+    if blocked:
+        effects.append(Effect(np.unique(rows.run, return_inverse=True)[1]))
+    fit = fit_reml(rows.score, np.eye(cells)[rows.cell], effects)
+    if fit.theta[0] + fit.theta[-1] <= (ROUNDING * float(np.abs(rows.score).max())) ** 2:
+        return IDENTICAL_RUNS
+    return Omnibus(*fit.f_test(basis))
 
 
 def _row_space(contrasts: Array) -> Array:

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 Side = Literal["two-sided", "greater", "less"]
 EXACT = 16  # blocks up to which all sign flips are counted; beyond, a fixed random sample of as many
@@ -90,4 +90,45 @@ def _slack(values: NDArray[np.float64]) -> float:
     return 1e-14 * float(np.abs(values).sum())
 
 
-Pivot = Student | SignFlips
+@dataclass(frozen=True)
+class Transformed:
+    """Student's t on another scale than the estimate is told on.
+
+    Attributes:
+        inner: the estimate on the scale where it is near normal.
+        scale: `odds`, the inner one being the log odds of a probability; or `ratio`, the inner one being its logarithm.
+    """
+
+    inner: Student
+    scale: Literal["odds", "ratio"]
+
+    @property
+    def estimate(self) -> float:
+        """The probability, or the ratio."""
+        return self._tell(self.inner.estimate)
+
+    def _tell(self, value: float) -> float:
+        return float(special.expit(value) if self.scale == "odds" else np.exp(value))
+
+    def p_value(self, against: float = 0.0, side: Side = "two-sided") -> float:
+        """p of the hypothesis that the truth is `against`, or is on its wrong side."""
+        return self.inner.p_value(float(special.logit(against) if self.scale == "odds" else np.log(against)), side)
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """The interval of that confidence level."""
+        low, high = self.inner.interval(level)
+        return self._tell(low), self._tell(high)
+
+
+class Pivot(Protocol):
+    """What a p-value and an interval are made from, so that they agree."""
+
+    @property
+    def estimate(self) -> float:
+        """The estimate."""
+
+    def p_value(self, against: float = 0.0, side: Side = "two-sided") -> float:
+        """p of the hypothesis that the truth is `against`, or is on its wrong side."""
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """The interval of that confidence level."""

@@ -9,6 +9,7 @@ from scipy import stats
 from ablate.analyses import Target
 from ablate.stats.crossed import Components
 from ablate.stats.equivalence import Direction
+from ablate.stats.nested import NestedComponents
 from ablate.stats.results import Result
 
 CEILING = 1000  # seeds or domains beyond which a number would be no advice
@@ -47,7 +48,7 @@ def suggest(result: Result, direction: Direction) -> str:
     return f"needs domains: more than {CEILING}"
 
 
-def half_width(components: Components, target: Target, level: float) -> float:
+def half_width(components: Components | NestedComponents, target: Target, level: float) -> float:
     """Half the width of the interval of that confidence level."""
     variance, df = components.variance(target)
     return float(stats.t.isf((1 - level) / 2, df) * variance**0.5) if variance else 0.0

@@ -14,7 +14,7 @@ class Refusal:
         code: `R01` ...; the same in every table.
         sentence: what is wrong.
         remedy: what to do about it.
-        interval: whether the interval may still be shown.
+        interval: whether the interval may still be shown (with R14 the test stands too: the code is its flag).
         detail: which cells, runs or numbers it is about.
     """
 
@@ -63,6 +63,21 @@ UNEQUAL_FAILURES = Refusal(
     "trials failed more often in some of the compared cells, so the rest are a selection",
     "mend and rerun the failed trials; give `bounds=(low, high)` of the metric for a worst-case bound",
 )
+SELECTED = Refusal(
+    "R07",
+    "the cell was chosen on these very data (tuning or selection trials), whose scores are then too good",
+    "rerun the chosen setting on fresh seeds (phase `confirm`) and judge those",
+)
+NO_STOPPING_RULE = Refusal(
+    "R08",
+    "the number of seeds was not fixed and is no look of a declared schedule",
+    "declare `looks` before the first trial, run on to the next look, or use an e-process",
+)
+UNEQUAL_TUNING = Refusal(
+    "R09",
+    "the compared cells were tuned with different budgets, so that a gain may be the tuning's",
+    "tune every cell with the same number of trials, or compare untuned cells",
+)
 NOT_ESTIMABLE = Refusal(
     "R10",
     "the design cannot tell this contrast from others",
@@ -75,11 +90,48 @@ NO_MARGIN = Refusal(
 )
 FEW_DOMAINS = Refusal(
     "R12",
-    "fewer than three domain groups say nothing about new domains",
-    "measure on at least three domain groups (ten or more make a useful test), or read the rows for these domains",
+    "so few domain groups say nothing about new domains",
+    "measure on at least three domain groups, five for heterogeneity or prediction (ten or more make a useful test), "
+    "or read the rows for these domains",
+)
+NO_TEST_ERROR = Refusal(
+    "R13",
+    "all runs are scored on the same examples, whose sampling error looks like differences between domains",
+    "give per-example scores (`example`) or the standard error of every score (`score_se`, `se`)",
+)
+ZERO_COMPONENT = Refusal(
+    "R14",
+    "a variance component at zero, largest variance taken",
+    "nothing, or more seeds and domains: the interval is on the safe side",
+    interval=True,
+)
+NO_TOTAL = Refusal(
+    "R15",
+    "the total gain may be zero, and a share of it then means nothing",
+    "read the contributions in units of the metric (family `shapley`), or run more seeds",
+)
+OTHER_TEST_DATA = Refusal(
+    "R16",
+    "the compared cells were measured on different test data or with different metric code",
+    "evaluate all of them again on the same test data",
+)
+RUNS_SHARED = Refusal(
+    "R17",
+    "the same runs were scored on several domains, so the domains' estimates are not independent as a meta-analysis needs",
+    "leave `engine` at `auto`: the runs themselves are here, and say more than their summaries",
+)
+FOLDS = Refusal(
+    "R18",
+    "cross-validation folds share training data and are no independent replicates",
+    "name the column as `fold` (corrected by Nadeau and Bengio), or train on independent seeds",
 )
 MISSING_DOMAINS = Refusal(
     "R19",
     "runs lack scores that others have, and the closed form needs every run on every domain",
-    "evaluate these runs on what is missing, or drop that domain for all of them",
+    "evaluate these runs on what is missing, drop it for all of them, or leave `engine` at `auto`",
+)
+FEW_BLOCKS = Refusal(
+    "R20",
+    "a joint test of several contrasts within blocks needs more blocks than contrasts",
+    "run more seeds of every cell, declare `variances: pooled`, or read the contrasts one by one",
 )

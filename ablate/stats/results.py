@@ -1,14 +1,19 @@
 """Results: one contrast in one stratum, domain and target, before and after it is corrected and judged."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
 from ablate.analyses import Target
+from ablate.factors import Cell
 from ablate.stats.contrasts import Contrast
 from ablate.stats.crossed import Components
+from ablate.stats.nested import NestedComponents
 from ablate.stats.pivots import Pivot, Student
 from ablate.stats.refusals import NO_MARGIN, Refusal
+
+ONE_SIDED = ("noninferiority", "retention")  # families whose p is of one side, and judged at alpha/2
 
 
 @dataclass(frozen=True)
@@ -18,11 +23,18 @@ class Result:
     Attributes:
         contrast, stratum, domain, target: what it is about.
         estimate: the contrast, NaN if a cell has no scores at all.
-        components: the variances behind it; None where refused without interval.
+        components: the variances behind it; None where refused without interval, or where an engine gives none.
         pivot: gives its p-values and intervals; None where refused without interval.
         refusal: why there is no test, or None.
         margin: what it is compared with, or None.
         method, note, trials, n_runs, n_seeds, n_domains: as in `Effects`.
+        spread: per cell the variance of its mean over runs, where cells are independent; for max-t.
+        quantity: what the estimate is: a `difference`, or a word of `effects.QUANTITIES`.
+        null: the estimate of no effect.
+        words: the verdicts on an estimate clearly above and below that.
+        simultaneous: whether interval and p are corrected within the family.
+        f_ratio: the F of a test of several contrasts at once.
+        ends: an interval that does not come from the pivot.
         loading: of a simple effect, its correlation with the baseline cell: sqrt(n_i / (n_0 + n_i)).
         p, p_equivalence: of this contrast alone; NaN where refused or without margin.
         p_adjusted, p_equivalence_adjusted, level_ci, family_size, correction: after the correction.
@@ -34,7 +46,7 @@ class Result:
     domain: str
     target: Target
     estimate: float
-    components: Components | None
+    components: Components | NestedComponents | None
     pivot: Pivot | None
     refusal: Refusal | None
     margin: float | None
@@ -45,6 +57,13 @@ class Result:
     n_seeds: int = 0
     n_domains: int = 0
     loading: float = nan
+    spread: Mapping[Cell, float] = field(default_factory=dict)
+    quantity: str = "difference"
+    null: float = 0.0
+    words: tuple[str, str] = ("better", "worse")
+    simultaneous: bool = True
+    f_ratio: float = nan
+    ends: tuple[float, float] | None = None
     p: float = nan
     p_equivalence: float = nan
     p_adjusted: float = nan
@@ -57,8 +76,7 @@ class Result:
     @property
     def family(self) -> tuple[str, str, str]:
         """What is corrected together: the family, within a stratum and a target."""
-        family = "domain" if self.domain != "all" else self.contrast.family
-        return family, self.stratum, self.target
+        return self.contrast.family, self.stratum, self.target
 
     @property
     def answerable(self) -> bool:
@@ -67,12 +85,18 @@ class Result:
 
     def interval(self) -> tuple[float, float]:
         """The interval at `level_ci`; NaN where there is none."""
+        if self.ends is not None:
+            return self.ends
         return (nan, nan) if self.pivot is None else self.pivot.interval(self.level_ci)
 
     def row(self, metric: str, statistic: float) -> dict[str, Any]:
         """The row of `Effects`."""
         low, high = self.interval()
-        variance, df = (nan, nan) if self.components is None else self.components.variance(self.target)
+        student = self.pivot if isinstance(self.pivot, Student) else None
+        if student is None and self.components is not None:
+            se = float(self.components.variance(self.target)[0]) ** 0.5
+        else:
+            se = student.se if student else nan
         return {
             "family": self.family[0],
             "stratum": self.stratum,
@@ -81,10 +105,11 @@ class Result:
             "versus": self.contrast.versus,
             "domain": self.domain,
             "metric": metric,
+            "quantity": self.quantity,
             "target": self.target,
             "estimate": self.estimate,
-            "se": float(variance) ** 0.5,
-            "df": float(df) if isinstance(self.pivot, Student) else nan,
+            "se": se,
+            "df": student.df if student else nan,
             "statistic": statistic,
             "p": self.p,
             "p_adjusted": self.p_adjusted,

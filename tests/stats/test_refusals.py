@@ -142,6 +142,11 @@ def test_missing_trials_are_no_failures():
     records = make_records(study, noisy({}, domains=3), missing=lambda t: t.cell["data"] == "raw" and t.seed > 3)
     row = ab.attribute(records, families=["main"]).frame.iloc[0]
     assert_tested(row)
+    assert row.method.startswith("E3 mixed, blocked by seed")
+    assert (row.n_seeds, row.n_runs) == (4, 10)
+    assert row.note.startswith("10 of 12 trials complete")
+    row = ab.attribute(records, families=["main"], engine="crossed").frame.iloc[0]  # only whole blocks
+    assert_tested(row)
     assert (row.n_seeds, row.n_runs) == (4, 8)
     assert "10 of 12 trials complete, 8 in blocks" in row.note
 
@@ -194,23 +199,21 @@ def test_r12_fewer_than_three_domains_say_nothing_about_new_ones(domains):
         assert_tested(found.loc["new_domains"])
 
 
-def test_r19_a_run_that_lacks_a_domain_is_named():
+def test_r19_a_run_that_lacks_a_domain_has_no_closed_form():
     data = frame(5)
     ragged = data[~((data.data == "clean") & (data.seed == 3) & (data.domain == "d1"))]
+    assert_refused(judge(ragged, engine="crossed").loc["these_domains"], "R19")
     found = judge(ragged)
-    assert_refused(found.loc["these_domains"], "R19")
-    assert "seed=3 lacks d1" in found.loc["these_domains"].note
-    assert np.isfinite(found.estimate).all()
-    assert_tested(judge(data[data.domain != "d1"]).loc["these_domains"])
+    assert_tested(found.loc["these_domains"])
+    assert found.method.str.startswith("E3 mixed").all()
+    assert judge(data).method.str.startswith("E1 crossed").all()
     three = pd.concat([ragged, frame(5, cells=("more",), rng=9)])
     found = judge(three)
-    assert_refused(found[found.level == "clean"].iloc[0], "R19")
-    assert_tested(found[found.level == "more"].iloc[0])
-    pooled = judge(three, variances="pooled")
-    assert pooled[pooled.level == "more"].iloc[0].df == 8  # the ragged cell lends nothing
+    assert found[found.level == "clean"].method.iloc[0].startswith("E3")
+    assert found[found.level == "more"].method.iloc[0].startswith("E1")
 
 
-def test_a_missing_severity_is_a_gap_too():
+def test_a_missing_severity_is_refused():
     study = plan(
         {"data": ["raw", "clean"]},
         metric="accuracy",
@@ -247,5 +250,5 @@ def test_notes_say_what_to_do():
 
 def test_every_refusal_has_a_code_of_its_own_and_a_remedy():
     named = [value for value in vars(refusals).values() if isinstance(value, refusals.Refusal)]
-    assert len({r.code for r in named}) == len(named) == 10
+    assert len({r.code for r in named}) == len(named) == 19
     assert all(r.sentence and r.remedy for r in named)

@@ -1,0 +1,177 @@
+"""Inquiries: the scores of one stratum with the plan that judges them, from which every family is answered."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import nan
+from typing import Any
+
+from ablate.analyses import Comparison, Family, Target
+from ablate.errors import PlanError
+from ablate.factors import Factor
+from ablate.plans import Plan
+from ablate.stats.contrasts import Contrast, build_contrasts
+from ablate.stats.engines import REASONS, Finding, Judge, choose_engine, judge_summaries
+from ablate.stats.equivalence import join
+from ablate.stats.layouts import Layout, Part, bound_worst_case, select_part
+from ablate.stats.refusals import NO_MARGIN, NO_STOPPING_RULE, UNEQUAL_FAILURES, Refusal
+from ablate.stats.results import Result
+from ablate.stats.sources import Source
+
+RUN_TARGETS: tuple[Target, ...] = ("these_domains", "new_domains")
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """What the families' answers are made from.
+
+    Attributes:
+        source: all the data.
+        layout: one stratum of it.
+        judge: how contrasts of runs are judged.
+        bounds: the lowest and highest possible value of the metric, or None.
+        rng: seed of what is resampled.
+    """
+
+    source: Source
+    layout: Layout
+    judge: Judge
+    bounds: tuple[float, float] | None = None
+    rng: int = 0
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that judges."""
+        return self.source.plan
+
+    @cached_property
+    def factors(self) -> list[Factor]:
+        """The compared factors."""
+        return [f for f in self.plan.factors if f.role == "factor"]
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """The declared comparisons that are about this stratum, without its levels."""
+        return list(_comparisons_at(self.layout, self.plan))
+
+    def contrasts(self, family: Family) -> list[Contrast]:
+        """The contrasts of a family over the cells of this stratum."""
+        return build_contrasts(family, self.factors, self.layout.cells, self.comparisons)
+
+    @cached_property
+    def leading(self) -> list[Contrast]:
+        """What is told per domain, and asked further about: the main effects, or, where the design has none or is a
+        ladder, its own family."""
+        own = [f for f in self.plan.families if f in ("main", "simple", "leave_one_out", "step")]
+        ladder = own[:1] if own[:1] in (["leave_one_out"], ["step"]) else []
+        families: list[Family] = [*ladder, "main", *own, "simple"]
+        for family in families:
+            answered = [c for c in self.contrasts(family) if c.refusal is None]
+            if answered:
+                return answered
+        return []
+
+    def select(self, contrast: Contrast, layout: Layout | None = None) -> tuple[str, Part]:
+        """The engine for a contrast, and what of the layout serves it."""
+        layout = layout or self.layout
+        pooled, wanted = self.judge.variances == "pooled", self.plan.analysis.engine
+        part = select_part(layout, contrast.weights, pooled, whole_blocks=False)
+        engine = choose_engine(layout, part, wanted)
+        if layout.blocked and engine != "mixed":
+            part = select_part(layout, contrast.weights, pooled)
+        return engine, part
+
+    def ask(
+        self,
+        contrast: Contrast,
+        domain: str = "all",
+        targets: Sequence[Target] = RUN_TARGETS,
+        layout: Layout | None = None,
+    ) -> Iterator[Result]:
+        """A contrast under every target, judged by its engine and not yet corrected.
+
+        Args:
+            contrast: the question.
+            domain: what the result calls the domains: `all`, or a group, whose layout is then taken.
+            targets: about what.
+            layout: other scores of the same cells and runs, such as differences between domains.
+        """
+        layout = layout or (self.layout if domain == "all" else self.layout.only(domain))
+        margin = contrast.margin if contrast.margin is not None else self.plan.margin
+        if contrast.refusal is not None:
+            for target in targets:
+                yield self._result(contrast, domain, target, contrast.refusal, margin)
+            return
+        engine, part = self.select(contrast, layout)
+        if self.source.summaries or engine == "summaries":
+            weights = layout.weigh(contrast.weights)
+            findings = {target: judge_summaries(layout, weights, target) for target in targets}
+        else:
+            findings = {target: self.judge(engine, layout, part, target) for target in targets}
+        for target in targets:
+            found = self._hold(contrast, findings[target], part, margin)
+            yield Result(
+                contrast,
+                layout.stratum,
+                domain,
+                target,
+                found.pivot.estimate if found.pivot is not None and engine == "mixed" else part.estimate,
+                found.components if found.pivot is not None else None,
+                found.pivot,
+                found.refusal,
+                margin,
+                found.method,
+                join(part.note, self._worst_case(layout, contrast, found.refusal)),
+                part.trials,
+                len(part.trials),
+                part.n_seeds,
+                len(layout.groups),
+                part.loading,
+            )
+
+    def _hold(self, contrast: Contrast, found: Finding, part: Part, margin: float | None) -> Finding:
+        """The finding, unless the question itself or the time of looking forbids a test."""
+        refusal: Refusal | None = None
+        if contrast.family == "noninferiority" and margin is None:
+            refusal = NO_MARGIN
+        elif found.refusal is None and not self.at_look(part.n_seeds):
+            looks = ", ".join(map(str, self.plan.analysis.looks))
+            refusal = NO_STOPPING_RULE.about(f"{part.n_seeds} seeds, looks at {looks}")
+        return found if refusal is None else Finding(None, None, refusal, found.method)
+
+    def at_look(self, seeds: int) -> bool:
+        """Whether results may be looked at with so many seeds."""
+        looks = self.plan.analysis.looks
+        return not looks or seeds in looks
+
+    def _result(
+        self, contrast: Contrast, domain: str, target: Target, refusal: Refusal | None, margin: float | None
+    ) -> Result:
+        engine = self.plan.analysis.engine
+        method = REASONS["crossed" if engine == "auto" else engine][0]
+        return Result(contrast, self.layout.stratum, domain, target, nan, None, None, refusal, margin, method)
+
+    def result(self, contrast: Contrast, target: Target, refusal: Refusal | None = None, **fields: Any) -> Result:
+        """The result of a question that is no contrast of means: what is known of it, or why it has no answer."""
+        return replace(self._result(contrast, "all", target, refusal, None), **fields)
+
+    def _worst_case(self, layout: Layout, contrast: Contrast, refusal: Refusal | None) -> str:
+        if self.bounds is None or refusal is None or refusal.code != UNEQUAL_FAILURES.code:
+            return ""
+        low, high = bound_worst_case(layout, contrast.weights, self.bounds)
+        return f"worst case of the failed runs: estimate between {low:.4g} and {high:.4g}"
+
+
+def _comparisons_at(layout: Layout, plan: Plan) -> Iterator[Comparison]:
+    for c in plan.analysis.comparisons:
+        given = [c.cell, c.versus, *([] if c.base is None else [c.base])]
+        sides = [{k: v for k, v in side.items() if k in layout.levels} for side in given]
+        if any(side != sides[0] for side in sides):
+            raise PlanError(
+                "the sides are in different strata",
+                where=f"analysis.comparisons.{c.name}",
+                remedy="strata are reported apart: make it an ordinary factor, or name the same level on both sides",
+            )
+        if all(layout.levels[k] == v for k, v in sides[0].items()):
+            inner = [{k: v for k, v in side.items() if k not in layout.levels} for side in given]
+            yield replace(c, cell=inner[0], versus=inner[1], base=inner[2] if len(inner) > 2 else None)
