@@ -137,7 +137,8 @@ def further_seeds(found: Found, claim: Claim = Claim(), power: float = 0.8) -> i
     """Further runs per cell with which a new study like this one shows the claim, the estimate being true.
 
     `projections.suggest` asks when this study's interval would decide if nothing changed, a chance of about one half.
-    None where a thousand runs are not enough.
+    To add runs to this study itself, its looks must have been declared (`sequential`, `eprocesses`). None where a
+    thousand runs are not enough.
     """
     needed = seeds_needed(found, float(found.estimate), claim, power)
     return None if needed is None else max(needed - int(found.seeds), 0)
@@ -210,7 +211,10 @@ def allocate(run_sd: ArrayLike, weights: ArrayLike, total: int, at_least: int = 
     """Runs for each cell so that contrasts have the smallest variance for the total, by run deviations alone.
 
     Neyman's rule (1934, JRSS 97, 558-625), runs in proportion to |weight| × deviation, in whole runs and exactly: every
-    further run goes where it lowers the (summed) variance most. Means must not enter; the deviations come from a pilot.
+    further run goes where it lowers the (summed) variance most. Means must not enter. The deviations come from a pilot
+    whose runs are not judged afterwards: a cell whose pilot runs happen to lie close gets few more, and keeps looking
+    quiet. Kept, a pilot of 3, 5 or 10 runs brings type I errors of up to .093, .071 and .061 at alpha .05 (two equal
+    cells, 20 runs); left out, .048 to .053.
 
     Args:
         run_sd: standard deviation of runs, for each cell.

@@ -242,12 +242,18 @@ def _points(dimensions: int) -> Array:
 
 def _chi_square_nodes(df: float, most: float) -> tuple[Array, Array]:
     """Values of chi-square over its degrees of freedom up to `most`, and the probability at each."""
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    nodes, weights = _legendre()
     low, high = 2 * special.gammaincinv(df / 2, 1e-14), 2 * special.gammainccinv(df / 2, 1e-14)
     start, end = np.log(low), np.log(max(min(high, most * df), low))
     square = np.exp(start + (end - start) * (nodes + 1) / 2)
     mass = weights * (end - start) / 2 * stats.chi2.pdf(square, df) * square
     return square / df, mass
+
+
+@lru_cache(maxsize=1)
+def _legendre() -> tuple[Array, Array]:
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    return nodes, weights
 
 
 def _caution(df: ArrayLike, assurance: float | None) -> float:

@@ -47,7 +47,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Spending:
-    """Alpha spending on a schedule of seeds.
+    """Alpha spending on a schedule of seeds, for claims about these domains: new ones need domains, not seeds.
 
     Attributes:
         kind: `obrien_fleming` spends little early and leaves the last look almost all of alpha; `pocock` spends evenly.

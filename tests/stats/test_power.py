@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
 from ablate.errors import PlanError
@@ -178,6 +178,19 @@ def test_what_a_pilot_found_is_what_its_prospect_expects():
         assert ratio == pytest.approx(found.df_run / stats.chi2.ppf(0.2, found.df_run))
 
 
+@pytest.mark.slow
+def test_assurance_is_the_share_of_pilots_whose_plan_has_the_power():
+    """Blocked, one domain: plans from pilots of 6 blocks, at the variances found and at their 80 % bounds."""
+    engine, truth, enough = Crossed(blocked=True), Prospect(6, engine=Crossed(blocked=True)), {None: 0, 0.8: 0}
+    for pilot in np.random.default_rng(8).normal(size=(400, 2, 6, 1)):
+        found = engine(pilot, np.array([-1, 1]))
+        for assurance in enough:
+            seeds = seeds_needed(Prospect.of(found, (-1, 1), engine, assurance), 0.5)
+            enough[assurance] += compute_power(truth.at(seeds), 0.5) >= 0.8
+    assert enough[None] / 400 < 0.5
+    assert enough[0.8] / 400 == pytest.approx(0.8, abs=0.06)
+
+
 def promise_and_rate(name, claim, setting, chance, n):
     """A study planned to show its claim with that chance, and how often it does."""
     engine, (seeds, domains, tau, run_sd) = ENGINES[name], setting
@@ -283,6 +296,26 @@ def test_an_allocation_follows_neyman_and_lowers_the_variance():
     assert allocate((1.0, 1.0), (-1, 1), 7) in ((4, 3), (3, 4))
     better = Prospect(allocate((0.2, 2.0), (-1, 1), 20), run=(0.2, 2.0), error=0.0)
     assert compute_power(better, 1.0) > compute_power(Prospect(10, run=(0.2, 2.0), error=0.0), 1.0)
+
+
+def claims_after_allocation(n, keep, seed=0):
+    """Share of null studies called different: 20 runs of two equal cells, allocated by the deviations of 3 each."""
+    rng, total, hits = np.random.default_rng(seed), 20, 0
+    for _ in range(n):
+        runs = rng.normal(size=(2, total))
+        pilot = runs[:, :3] if keep else rng.normal(size=(2, 3))
+        first, second = allocate(pilot.std(1, ddof=1), (-1, 1), total)
+        parts = [(x.mean(), x.var(ddof=1) / len(x), len(x) - 1) for x in (runs[0, :first], runs[1, :second])]
+        square = parts[0][1] + parts[1][1]
+        df = square**2 / sum(own**2 / df for _, own, df in parts)
+        hits += abs(parts[0][0] - parts[1][0]) > -special.stdtrit(df, 0.025) * sqrt(square)
+    return hits / n
+
+
+@pytest.mark.slow
+def test_a_pilot_that_allocates_must_not_be_judged():
+    assert claims_after_allocation(20000, keep=False) == pytest.approx(0.05, abs=0.005)
+    assert claims_after_allocation(20000, keep=True) > 0.08
 
 
 @pytest.mark.parametrize(
