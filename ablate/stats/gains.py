@@ -63,7 +63,7 @@ def answer_share(inquiry: Inquiry) -> Iterator[Result]:
 
 
 def answer_retention(inquiry: Inquiry) -> Iterator[Result]:
-    """How much of the gain of one cell over a base another one retains, and whether it is at least the declared part."""
+    """How much of the gain of one cell over a base another retains, and whether that is at least the declared part."""
     for comparison in inquiry.comparisons:
         if comparison.base is not None:
             yield from _retention(inquiry, comparison, comparison.base)

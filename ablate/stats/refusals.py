@@ -117,7 +117,7 @@ OTHER_TEST_DATA = Refusal(
 )
 RUNS_SHARED = Refusal(
     "R17",
-    "the same runs were scored on several domains, so the domains' estimates are not independent as a meta-analysis needs",
+    "the same runs were scored on several domains, whose estimates are then not independent as a meta-analysis needs",
     "leave `engine` at `auto`: the runs themselves are here, and say more than their summaries",
 )
 FOLDS = Refusal(

@@ -250,5 +250,5 @@ def test_notes_say_what_to_do():
 
 def test_every_refusal_has_a_code_of_its_own_and_a_remedy():
     named = [value for value in vars(refusals).values() if isinstance(value, refusals.Refusal)]
-    assert len({r.code for r in named}) == len(named) == 19
+    assert len({r.code for r in named}) == len(named) == 20
     assert all(r.sentence and r.remedy for r in named)
