@@ -188,20 +188,20 @@ class Prospect:
         weights = np.array(self.weights)
         seeds, run = (np.broadcast_to(np.asarray(given, float), weights.shape) for given in (self.seeds, self.run))
         share, domains = weights**2 / seeds, self.domains
-        most, nested = int(np.max(self.seeds)), isinstance(self.engine, Nested)
+        fewest, nested = int(np.min(self.seeds)), isinstance(self.engine, Nested)
         joint = share * self.error**2 / domains
         over_runs = share * run**2 / (domains if nested else 1) + joint
         between = (self.domain**2 / domains + float((over_runs if nested else joint).sum()), domains - 1.0)
         if domains == 1:
-            return MeanSquares(self._parts(over_runs, seeds - 1), None, None, most, 1)
+            return MeanSquares(self._parts(over_runs, seeds - 1), None, None, fewest, 1)
         if nested:
             each = self._parts(over_runs / domains, seeds - 1) * domains
-            return MeanSquares(each, between, None, most, domains)
+            return MeanSquares(each, between, None, fewest, domains)
         return MeanSquares(
             self._parts(over_runs, seeds - 1),
             between,
             self._parts(joint, (seeds - 1) * (domains - 1)),
-            most,
+            fewest,
             domains,
         )
 

@@ -242,6 +242,26 @@ def test_what_is_promised_is_kept_on_the_grid(setting, name):
         check(name, claim, setting, chance, 20000)
 
 
+@pytest.mark.parametrize("target", ["these_domains", "new_domains"])
+@pytest.mark.parametrize("blocked", [False, True])
+@pytest.mark.parametrize("variances", ["welch", "pooled"])
+def test_three_cells_keep_their_promise(variances, blocked, target):
+    engine, weights, claim = Crossed(blocked, variances), (1.0, -0.5, -0.5), Claim(target=target)
+    study = Prospect(3, 5, 0.8, 1.0, 0.0, weights, engine)
+    effect = smallest_effect(study, claim)
+
+    def judge(scores):
+        found = engine(scores, np.array(weights))
+        variance, df = found.variance(target)
+        return np.abs(found.estimate) > stats.t.isf(0.025, df) * np.sqrt(variance)
+
+    def sample(rng, n):
+        return draw(rng, n, 3, 5, effects=(effect, 0.0, 0.0), run_sd=0.8, block_sd=float(blocked))[0]
+
+    rate = simulate_power(judge, sample, 3000, np.random.default_rng(4))
+    assert abs(rate.value - 0.8) <= 4 * rate.se + 0.001
+
+
 def test_unequal_deviations_and_interactions_keep_their_promise():
     weights, sds, seeds = (1.0, -1.0, -1.0, 1.0), (0.2, 0.2, 1.0, 2.0), (3, 3, 4, 6)
     study = Prospect(seeds, 4, sds, 1.0, 0.0, weights)
