@@ -4,15 +4,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ablate.errors import PlanError
 from ablate.stats.contrasts import Contrast
 from ablate.stats.crossed import Array, Components, Crossed
 from ablate.stats.gains import DESCRIBED, behind
+from ablate.stats.heterogeneity import MANY, item_covariance, judge_heterogeneity
 from ablate.stats.inquiries import Inquiry
 from ablate.stats.layouts import Layout, Part, select_part
 from ablate.stats.predictions import chance_above, predict
-from ablate.stats.refusals import FEW_DOMAINS, MISSING_DOMAINS, Refusal
+from ablate.stats.refusals import FEW_DOMAINS, MISSING_DOMAINS, NO_TEST_ERROR, Refusal
 from ablate.stats.results import Result
 
 ENOUGH = 5  # domain groups from which on their spread can be told
@@ -42,6 +44,73 @@ def answer_prediction(inquiry: Inquiry) -> Iterator[Result]:
         )
 
 
+def answer_heterogeneity(inquiry: Inquiry) -> Iterator[Result]:
+    """For every leading contrast, the standard deviation of its true effect between domains, and whether it has any."""
+    for contrast in inquiry.leading:
+        part, components, refusal = judge_closely(inquiry, contrast)
+        items = None if components is None else _item_variance(inquiry, contrast)
+        question = replace(contrast, family="heterogeneity")
+        fields = {**behind(inquiry, part), "quantity": "sd", "words": ("varies", "varies")}
+        if components is None or items is None:
+            yield inquiry.result(question, "new_domains", refusal or NO_TEST_ERROR, **fields)
+            continue
+        engine = Crossed(inquiry.layout.blocked, inquiry.judge.variances)
+        found = judge_heterogeneity(part.scores, part.weights, engine, items)
+        ratio, df, df_error = found.statistic()
+        yield inquiry.result(
+            question,
+            "new_domains",
+            **fields,
+            estimate=found.estimate,
+            pivot=found,
+            f_ratio=ratio,
+            method=f"{inquiry.judge.method('crossed', inquiry.layout)}, variance over domains less runs and examples",
+            note=f"F({df:.4g}, {'∞' if df_error >= MANY else f'{df_error:.4g}'})",
+        )
+
+
+def _item_variance(inquiry: Inquiry, contrast: Contrast) -> Array | None:
+    """The contrast's variance over draws of test examples: per domain, or domains × domains where these share them.
+
+    From scores of single examples where there are any; else from the scores' standard errors, as if cells shared no
+    examples, which takes off too much rather than too little; None where nothing is known.
+    """
+    layout, scores = inquiry.layout, inquiry.source.scores
+    weights = layout.weigh(contrast.weights)
+    if "example" not in scores:
+        return None if layout.errors is None else np.asarray(weights**2 @ np.nan_to_num(layout.errors) ** 2)
+    used = weights != 0
+    runs = layout.owners[used, :, 0]
+    if layout.blocked:
+        runs = runs[:, (runs >= 0).all(0)]
+    width = int((runs >= 0).sum(1).min())
+    cubes, keys = [], []
+    for group in layout.groups:
+        made = _example_cube(inquiry, group, np.stack([row[row >= 0][:width] for row in runs]))
+        if made is None:
+            return None
+        cubes.append(made[1])
+        keys.append(made[0])
+    shared = all(np.array_equal(key, keys[0]) for key in keys)
+    return item_covariance(cubes, weights[used], blocked=layout.blocked, shared=shared)
+
+
+def _example_cube(inquiry: Inquiry, group: str, runs: NDArray[np.int_]) -> tuple[NDArray[np.int_], Array] | None:
+    """The examples of a domain group, and cells × runs × examples; None where a run lacks one that another has."""
+    scores, items = inquiry.source.scores, inquiry.source.items
+    place = np.full(len(inquiry.source.runs), -1)
+    place[runs.ravel()] = np.arange(runs.size)
+    at = place[scores["run"].to_numpy(int)]
+    keep = (at >= 0) & (items["group"].to_numpy() == group)[scores["item"].to_numpy(int)]
+    keys, example = np.unique(scores["example"].to_numpy(int)[keep], return_inverse=True)
+    flat = at[keep] * len(keys) + example
+    n = np.bincount(flat, minlength=runs.size * len(keys))
+    if len(keys) < 2 or not n.all():
+        return None
+    total = np.bincount(flat, scores["value"].to_numpy(float)[keep], minlength=len(n))
+    return keys, (total / n).reshape(*runs.shape, len(keys))
+
+
 def answer_robustness(inquiry: Inquiry) -> Iterator[Result]:
     """How much every shifted domain group loses against the clean one within a run, and what changes that loss.
 
@@ -62,7 +131,8 @@ def answer_robustness(inquiry: Inquiry) -> Iterator[Result]:
         gaps = _gaps(layout, base, place)
         for contrast in inquiry.leading:
             question = replace(contrast, family="robustness", level=f"{contrast.level} on {clean} less {group}")
-            yield from inquiry.ask(question, group, ("these_domains",), gaps)
+            for result in inquiry.ask(question, group, ("these_domains",), gaps):
+                yield replace(result, words=("worse", "better"))  # a larger gap is a larger loss
         for cell in layout.cells:
             question = Contrast("robustness", "gap", str(cell), f"{clean} less {group}", {cell: 1.0})
             for result in inquiry.ask(question, group, ("these_domains",), gaps):
@@ -91,8 +161,3 @@ def judge_closely(inquiry: Inquiry, contrast: Contrast) -> tuple[Part, Component
     if refusal is not None:
         return part, None, refusal
     return part, Crossed(layout.blocked, judge.variances)(part.scores, part.weights), None
-
-
-def contrast_by_domain(part: Part) -> Array:
-    """The contrast in every domain group."""
-    return np.asarray(part.weights @ np.nanmean(part.scores, axis=1))

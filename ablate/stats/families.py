@@ -10,7 +10,7 @@ import numpy as np
 from ablate.analyses import Family
 from ablate.stats.contrasts import Contrast
 from ablate.stats.crossed import Crossed
-from ablate.stats.domains import answer_prediction, answer_robustness
+from ablate.stats.domains import answer_heterogeneity, answer_prediction, answer_robustness
 from ablate.stats.engines import REASONS
 from ablate.stats.gains import answer_improvement, answer_retention, answer_shapley, answer_share
 from ablate.stats.inquiries import RUN_TARGETS, Inquiry
@@ -159,6 +159,7 @@ ANSWERS: dict[Family, Callable[[Inquiry], Iterator[Result]]] = {
     "share": answer_share,
     "improvement": answer_improvement,
     "robustness": answer_robustness,
+    "heterogeneity": answer_heterogeneity,
     "prediction": answer_prediction,
     "best": _best,
     "domain": _domain,

@@ -40,8 +40,8 @@ def answer_share(inquiry: Inquiry) -> Iterator[Result]:
     if refusal is not None:
         yield from (inquiry.result(total, target, refusal) for target in RUN_TARGETS)
         return
-    level = 1 - inquiry.plan.analysis.alpha / max(len(contrasts), 1)
-    for contrast in contrasts:
+    level = 1 - inquiry.plan.analysis.alpha / len(contrasts)
+    for contrast in contrasts if len(contrasts) > 1 else ():  # one factor has all of it
         for target in RUN_TARGETS:
             made = _ratio(inquiry, contrast, total.weights, target)
             if isinstance(made, Result):
