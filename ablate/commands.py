@@ -22,6 +22,8 @@ from ablate.runs import STARTED, Runs
 
 def run_verb(verb: str, words: Sequence[str], run_study: Callable[[list[str]], None]) -> int:
     """Run a verb with its words; the exit status. `run_study` is Hydra's app, for a plan that must be composed."""
+    if verb == "judge":
+        return _judge(words)
     parser = argparse.ArgumentParser(prog=f"ablate {verb}", description=VERBS[verb])
     parser.add_argument("study", type=Path, help="the study's folder")
     if verb == "plan":
@@ -45,7 +47,18 @@ VERBS = {
     "plan": "Print every cell and the number of trials of a study. Runs nothing and writes nothing.",
     "status": "Say how far a study is: trials complete, failed with reasons, running, left.",
     "report": "Write a study's tables, figures and report from its records, or check that they are fresh.",
+    "judge": "Judge anybody's results: CSV, Parquet, Optuna, Lightning, W&B, MLflow, lm-evaluation-harness, ...",
 }
+
+
+def _judge(words: Sequence[str]) -> int:
+    from ablate.judgements import run_judge
+
+    try:
+        return run_judge(words)
+    except (AblateError, OSError) as error:
+        print(f"ablate: {error}", file=sys.stderr)
+        return 2
 
 
 def _plan(folder: Path, config_name: str, overrides: Sequence[str], run_study: Callable[[list[str]], None]) -> int:
@@ -179,12 +192,11 @@ def finish_study(records: Records, folder: Path) -> None:
     from ablate.report.screens import show
     from ablate.report.tables import table
     from ablate.stats.attribution import attribute
-    from ablate.stats.effects import Effects
 
     files = write_report(records, folder)
     effects = attribute(records)
     if "main" in records.plan.families:  # a screen has no room for every cell against the baseline
-        effects = Effects(effects.frame[effects.frame["family"] != "simple"], effects.notes)
+        effects = effects.without("simple")
     show(table(effects, records))
     failed = records.failures["trial"].nunique()
     console.print(f"{done} of {owed} trials complete" + (f", {failed} failed" if failed else "") + ". Files:")

@@ -51,7 +51,7 @@ def forest(effects: Effects, records: Records | None = None) -> "Figure":
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    primary = wordings.primary_target(effects, records)
+    primary = effects.target
     frame = effects.frame[effects.frame["domain"] == WHOLE]
     families = [f for f in _FAMILIES if (frame["family"] == f).any()]
     if not {"main", "leave_one_out", "step"} & set(families):

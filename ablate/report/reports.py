@@ -102,7 +102,7 @@ def make_page(effects: Effects, records: Records, svgs: Mapping[str, str]) -> st
         plan=plan,
         stamp=make_stamp(effects, records),
         question=wordings.clean(sentences.question(plan)),
-        target=wordings.TARGETS[wordings.primary_target(effects, records)][1],
+        target=wordings.TARGETS[effects.target][1],
         verdicts=_verdicts(effects, records),
         tables=shown,
         trials=everything,

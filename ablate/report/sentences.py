@@ -42,7 +42,7 @@ def footnotes(effects: Effects, records: Records | None, shown: pd.DataFrame) ->
     if "domain" in set(shown["family"]):
         lines.append("Each domain group by itself: intervals and verdicts are about new training runs on it.")
     if "noninferiority" in set(shown["family"]):
-        half = wordings.alpha(effects, records) / 2
+        half = effects.alpha / 2
         lines.append(
             f"Non-inferiority: p is one-sided, against a loss of the margin or more, and judged at {half:g}, "
             "so that it agrees with the interval."
@@ -158,10 +158,10 @@ def summary(effects: Effects, records: Records) -> list[tuple[str, str]]:
     simple effects, these are told one by one.
     """
     frame = effects.frame
-    keep = (frame["domain"] == WHOLE) & (frame["target"] == wordings.primary_target(effects, records))
+    keep = (frame["domain"] == WHOLE) & (frame["target"] == effects.target)
     frame = frame[keep]
     told = HEADLINES if frame["family"].isin(HEADLINES[:3]).any() else (*HEADLINES, "simple")
-    decimals, sure = wordings.places(frame["se"]), wordings.percent(1 - wordings.alpha(effects, records))
+    decimals, sure = wordings.places(frame["se"]), wordings.percent(1 - effects.alpha)
     headlines = frame[frame["family"].isin(told)]
     lines = [(str(row["verdict"]), _sentence(row, decimals, sure)) for row in headlines.to_dict("records")]
     for family, part in frame[~frame["family"].isin(told)].groupby("family", sort=False):

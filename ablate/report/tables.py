@@ -104,7 +104,7 @@ def table(effects: Effects, records: Records | None = None) -> Table:
     The interval and the p of a row belong together: both are corrected within the row's family. Verdicts
     follow the plan's target; the other target stands beside it. A refused test shows its code instead of p.
     """
-    primary = wordings.primary_target(effects, records)
+    primary = effects.target
     frame = effects.frame[effects.frame["family"].isin(FAMILIES)]
     leads = frame.assign(second=frame["target"] != primary).groupby(CONTRAST, sort=False)["second"].transform("min")
     other = frame[(frame["target"] != primary) & ~leads.astype(bool)]
@@ -113,7 +113,7 @@ def table(effects: Effects, records: Records | None = None) -> Table:
     frame = frame[(frame["target"] == primary) | leads.astype(bool)]
     places = wordings.places(frame["se"][frame["quantity"] == "difference"])
     metric = wordings.listed(frame["metric"].unique())
-    interval = f"{wordings.percent(1 - wordings.alpha(effects, records))} interval"
+    interval = f"{wordings.percent(1 - effects.alpha)} interval"
     head = ["Factor", "Level", "Against", f"Δ {metric}", interval, "p", "n", "Verdict"]
     align = "lllrrrrl"
     if beside:
@@ -145,7 +145,7 @@ def domains_table(effects: Effects, records: Records | None = None) -> Table:
     one family; an effect that is clear in one group and not in another does not thereby differ between them.
     """
     frame = effects.frame[(effects.frame["family"] == "domain") & (effects.frame["domain"] != WHOLE)]
-    primary = wordings.primary_target(effects, records)
+    primary = effects.target
     if (frame["target"] == primary).any():
         frame = frame[frame["target"] == primary]
     places = wordings.places(frame["se"])

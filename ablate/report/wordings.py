@@ -7,9 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.records import Records
-from ablate.stats.effects import Effects
-
 # target -> its short name (column heads, legends) and what it claims
 TARGETS = {
     "these_domains": ("these domains", "new training runs on these domains"),
@@ -160,25 +157,6 @@ def note(effect: Mapping[Any, Any]) -> str:
 def contrast(effect: Mapping[Any, Any]) -> str:
     """`data: clean vs raw`."""
     return f"{effect['factor']}: {effect['level']} vs {effect['versus']}"
-
-
-def primary_target(effects: Effects, records: Records | None) -> str:
-    """The target that verdicts follow: the plan's, or without a plan the first that the effects have."""
-    if records is not None:
-        return records.plan.analysis.target
-    targets = effects.frame["target"]
-    return str(targets.iloc[0]) if len(targets) else "these_domains"
-
-
-def alpha(effects: Effects, records: Records | None) -> float:
-    """The family-wise error rate: the plan's, or without a plan the one that the intervals give away."""
-    if records is not None:
-        return records.plan.analysis.alpha
-    for row in effects.frame.to_dict("records"):
-        if pd.notna(row["level_ci"]) and row["correction"] in ("holm", "none"):
-            tests = row["family_size"] if row["correction"] == "holm" else 1
-            return round((1 - float(row["level_ci"])) * float(tests), 6)
-    return 0.05
 
 
 def family_heading(part: pd.DataFrame, before: Sequence[str] = ()) -> str:

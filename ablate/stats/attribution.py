@@ -148,7 +148,8 @@ def judge_source(source: Source, test: Test = "t", bounds: tuple[float, float] |
     results = [equivalence.judge(result, analysis.alpha, plan.direction) for result in results]
     results = [replace(r, note=equivalence.join(r.note, suggest(r, plan.direction))) for r in results]
     rows = [result.row(plan.metric, equivalence.statistic(result, plan.direction)) for result in results]
-    return Effects(pd.DataFrame(rows, columns=list(COLUMNS)), write_notes(source, layouts, results, test))
+    notes = write_notes(source, layouts, results, test)
+    return Effects(pd.DataFrame(rows, columns=list(COLUMNS)), notes, analysis.target, analysis.alpha)
 
 
 def _settle(key: str, value: Any) -> Any:

@@ -1,9 +1,11 @@
 """Effects: estimates with interval, test and verdict, a row per contrast. Rendering is the report's."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
+
+from ablate.analyses import Family, Target
 
 # What an estimate is: its name -> its meaning and scale.
 QUANTITIES: dict[str, str] = {
@@ -59,10 +61,14 @@ class Effects:
         frame: the columns of `COLUMNS`; a row per contrast, domain and target.
         notes: the sentences every rendering must carry: engine chosen and why, target, refusals with remedies,
             what was left out.
+        target: whose verdicts are primary.
+        alpha: the error rate they are corrected for.
     """
 
     frame: pd.DataFrame
     notes: tuple[str, ...] = field(default=())
+    target: Target = "these_domains"
+    alpha: float = 0.05
 
     def __repr__(self) -> str:
         shown = ["family", "factor", "level", "versus", "domain", "target", "estimate", "low", "high", "p_adjusted"]
@@ -77,4 +83,8 @@ class Effects:
         keep = pd.Series(True, index=self.frame.index)
         for column, value in values.items():
             keep &= self.frame[column] == value
-        return Effects(self.frame[keep].reset_index(drop=True), self.notes)
+        return replace(self, frame=self.frame[keep].reset_index(drop=True))
+
+    def without(self, family: Family) -> "Effects":
+        """All rows but those of a family."""
+        return replace(self, frame=self.frame[self.frame["family"] != family].reset_index(drop=True))

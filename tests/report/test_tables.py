@@ -68,8 +68,12 @@ def test_the_plans_target_leads_and_the_other_stands_beside_it():
     assert low == pytest.approx(first["low"], abs=5.1e-5)
 
 
-def test_without_records_the_intervals_tell_alpha():
-    assert "90 % interval" in table(make_effects({"level_ci": 0.95, "family_size": 2})).header
+def test_effects_say_their_own_alpha_and_target():
+    both = [{"target": "these_domains"}, {"target": "new_domains", "estimate": 0.5}]
+    shown = table(make_effects(*both, alpha=0.1, target="new_domains"))
+    assert shown.header[4] == "90 % interval"
+    assert shown.header[8] == "these domains:\n90 % interval"
+    assert read_markdown(repr(shown))[0]["Δ accuracy"] == "+0.5000"
 
 
 def test_a_refusal_takes_the_place_of_p():
