@@ -12,7 +12,7 @@ from ablate.stats.crossed import Crossed
 from ablate.stats.pivots import Side, Student
 
 Array = NDArray[np.float64]
-ANGLES = 180  # where the contrasts numerator - ratio × denominator are tried before their bounds are refined
+ANGLES = 60  # where the contrasts numerator - ratio × denominator are tried before their bounds are refined
 
 
 @dataclass(frozen=True, eq=False)

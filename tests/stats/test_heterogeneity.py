@@ -48,7 +48,7 @@ def test_equal_known_variances_are_cochrans_q_and_its_profile():
 
 
 @pytest.mark.parametrize("engine", FORMS, ids=str)
-@settings(max_examples=10)
+@settings(max_examples=3)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.5, 3.0]), st.sampled_from([0.0, 0.1]))
 def test_identities(engine, seed, tau, items):
     rng = np.random.default_rng(seed)
@@ -84,13 +84,13 @@ def test_one_domain_is_refused():
 def test_the_covariance_of_items_is_recovered(shared, blocked):
     rng, truth, found = np.random.default_rng(6), np.array([[2.0, 1.2, 0], [1.2, 2.0, 0], [0, 0, 1]]), []
     root = np.linalg.cholesky(truth)
-    for _ in range(200):
+    for _ in range(100):
         difficulty = 5 * rng.normal(size=(3, 1, 1, 40))
         own = np.einsum("de,ecri->dcri", root, rng.normal(size=(3, 2, 1, 40)))
         of_run = 2 * rng.normal(size=(3, 2, 3, 40)) + blocked * 3 * rng.normal(size=(3, 1, 3, 40))
         found.append(item_covariance(list(difficulty + own + of_run), WEIGHTS, shared=shared, blocked=blocked))
     expected = 2 * truth / 40 if shared else np.diag(np.diag(2 * truth / 40))
-    assert np.mean(found, axis=0) == pytest.approx(expected, abs=4 * 0.05 / sqrt(200))
+    assert np.mean(found, axis=0) == pytest.approx(expected, abs=4 * 0.05 / sqrt(100))
 
 
 def trap(n, *, shared, seed=7):
@@ -110,9 +110,9 @@ def trap(n, *, shared, seed=7):
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_the_heterogeneity_trap(shared):
-    runs_alone, with_items = trap(150, shared=shared)
-    assert runs_alone >= 0.95
-    assert with_items <= 0.06 + 3 * sqrt(0.05 * 0.95 / 150)
+    runs_alone, with_items = trap(60, shared=shared)
+    assert runs_alone >= 0.9
+    assert with_items <= 0.06 + 3 * sqrt(0.05 * 0.95 / 60)
 
 
 @pytest.mark.slow
@@ -136,7 +136,7 @@ def cover(n, engine, tau, items, seed=8):
 
 @pytest.mark.parametrize(("tau", "items"), [(0.0, 0.0), (1.0, 0.3)])
 def test_coverage_of_tau(tau, items):
-    assert cover(400, FORMS[0], tau, items) == pytest.approx(0.95, abs=0.01 + 3 * sqrt(0.05 * 0.95 / 400))
+    assert cover(150, FORMS[0], tau, items) == pytest.approx(0.95, abs=0.01 + 3 * sqrt(0.05 * 0.95 / 150))
 
 
 @pytest.mark.slow

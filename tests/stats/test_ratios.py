@@ -33,7 +33,7 @@ def textbook(ratio, level):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.5, 0.9, 0.95, 0.99]), st.sampled_from([1.0, 3.0, -3.0]))
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_one_variance_is_fiellers_quadratic(seed, level, gain):
     ratio = retained(Crossed(variances="pooled"), effects=(0, 0.6 * gain, gain), seed=seed)
     expected = textbook(ratio, level)
@@ -63,7 +63,7 @@ def test_retention_is_the_contrast_of_three_cells(target):
     assert ratio.p_value(fraction, "greater") == pytest.approx(expected, rel=1e-10)
 
 
-@pytest.mark.parametrize("engine", FORMS, ids=str)
+@pytest.mark.parametrize("engine", FORMS[::3], ids=str)
 def test_identities(engine):
     ratio = retained(engine, "new_domains", tau=0.5, run_sd=0.3)
     low, high = ratio.interval(0.95)
@@ -104,8 +104,8 @@ def covered(n, engine, target, seed=2):
 
 @pytest.mark.parametrize(("engine", "target"), [(FORMS[0], "new_domains"), (FORMS[2], "these_domains")], ids=str)
 def test_coverage(engine, target):
-    share, finite = covered(400, engine, target)
-    assert share == pytest.approx(0.955, abs=0.02 + 3 * sqrt(0.05 * 0.95 / 400))
+    share, finite = covered(150, engine, target)
+    assert share == pytest.approx(0.955, abs=0.02 + 3 * sqrt(0.05 * 0.95 / 150))
     assert finite == 1
 
 

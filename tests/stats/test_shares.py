@@ -2,7 +2,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablate.errors import PlanError
@@ -27,6 +27,7 @@ def test_shapley3():
         assert row == pytest.approx([of_cell[name] for name in names], abs=1e-12)
 
 
+@settings(max_examples=10)
 @given(st.integers(1, 5), st.integers(0, 2**32 - 1))
 def test_the_average_over_all_orders(factors, seed):
     weights, cells = shapley_weights(factors)
@@ -70,10 +71,10 @@ def test_shares_of_simulated_studies_hold_the_truth(blocked):
     weights, cells = shapley_weights(3)
     means = np.array([expected["cells"]["".join(map(str, cell))] for cell in cells])
     held = []
-    for _ in range(150):
+    for _ in range(80):
         scores = means[:, None, None] + 0.01 * rng.normal(size=(8, 5, 1)) + 0.01 * rng.normal(size=(8, 5, 4))
         scores += blocked * 0.05 * rng.normal(size=(5, 1))
         ratios = [Ratio(scores, row, weights.sum(0), Crossed(blocked)) for row in weights]
         held.append([r.p_value(share) > 0.05 for r, share in zip(ratios, expected["share"], strict=True)])
-    assert np.mean(held) == pytest.approx(0.95, abs=0.03)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.05)
     assert sum(r.estimate for r in ratios) == pytest.approx(1)

@@ -145,7 +145,7 @@ def covered(n, engine, seed=6):
 
 
 def test_coverage():
-    assert covered(500, Crossed(blocked=True)) == pytest.approx(0.95, abs=3 * sqrt(0.05 * 0.95 / 500))
+    assert covered(200, Crossed(blocked=True)) == pytest.approx(0.95, abs=3 * sqrt(0.05 * 0.95 / 200))
 
 
 @pytest.mark.slow
