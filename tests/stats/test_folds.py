@@ -27,11 +27,11 @@ def test_a_vanishing_test_set_leaves_the_plain_t():
 def test_type_one_error_where_folds_correlate_by_the_test_fraction():
     rng, n, fraction = np.random.default_rng(1), 30, 0.1
     p, naive = [], []
-    for _ in range(1000):
+    for _ in range(500):
         values = np.sqrt(fraction) * rng.normal() + np.sqrt(1 - fraction) * rng.normal(size=n)
         p.append(correlated_t(values, fraction).p_value())
         naive.append(2 * stats.t.sf(abs(values.mean() / values.std(ddof=1) * n**0.5), n - 1))
-    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=3 * (0.05 * 0.95 / 1000) ** 0.5)
+    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=3 * (0.05 * 0.95 / 500) ** 0.5)
     assert np.mean(np.array(naive) < 0.05) > 0.3
 
 

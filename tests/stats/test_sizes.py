@@ -73,7 +73,7 @@ def test_limits_of_shares_put_f_at_the_tails(f, df, df_error):
 
 def test_g_is_unbiased_and_its_interval_covers():
     """Three runs a cell and a true difference of one run SD."""
-    rng, n = np.random.default_rng(0), 1500
+    rng, n = np.random.default_rng(0), 600
     one, two = rng.normal(1, 1, (n, 3)), rng.normal(0, 1, (n, 3))
     sizes = [hedges_g(*two_groups(a, b)) for a, b in zip(one, two, strict=True)]
     g = np.array([size.estimate for size in sizes])
