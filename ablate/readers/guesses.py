@@ -127,7 +127,7 @@ def assign_types(frame: pd.DataFrame, roles: Mapping[str, Any]) -> pd.DataFrame:
 
 def _match(frame: pd.DataFrame, names: list[str], taken: set[str]) -> list[str]:
     """Columns with one of these names, in the order of the names."""
-    plain = {column: _plain(column) for column in frame.columns if column not in taken}
+    plain = {c: _plain(c) for c in frame.columns if c not in taken and not frame[c].isna().all()}
     return [column for name in names for column, other in plain.items() if other == name]
 
 
@@ -166,7 +166,8 @@ def _only_fraction(frame: pd.DataFrame, taken: set[str]) -> str:
     if len(fractions) != 1:
         what = f"several columns could be scores: {', '.join(fractions)}" if fractions else "no column of scores"
         remedy = "name the column as value, or unpivot the metrics"
-        raise RecordsError(what, where="value", allowed=fractions or frame.columns, remedy=remedy)
+        numbers = [c for c in free if pd.api.types.is_numeric_dtype(frame[c])]
+        raise RecordsError(what, where="value", allowed=numbers, remedy=remedy)
     return fractions[0]
 
 

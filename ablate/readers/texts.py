@@ -76,8 +76,9 @@ def _type_column(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
 
 def to_pandas(column: pa.ChunkedArray) -> pd.Series:
     """A column of Arrow's as pandas has it; whole numbers with gaps stay whole."""
-    nullable = {pa.int64(): pd.Int64Dtype()} if column.null_count else {}
-    return cast("pd.Series", column.to_pandas(types_mapper=nullable.get))
+    text: dict[pa.DataType, object] = {pa.string(): pd.StringDtype(na_value=float("nan"))}
+    kinds = {**text, pa.int64(): pd.Int64Dtype()} if column.null_count else text
+    return cast("pd.Series", column.to_pandas(types_mapper=kinds.get))
 
 
 def require_same_columns(first: Iterable[str], other: Iterable[str], path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ablate.records import WHOLE
 from ablate.stats.layouts import COINCIDENCE
 from ablate.stats.refusals import (
     FOLDS,
@@ -300,19 +301,22 @@ def compare_scales(roster: Roster) -> list[Lint]:
     return made + _make(("L07", remedy), "scores seem to be per cent", "note", percent)
 
 
-SHARES = ("acc", "f1", "auc", "recall", "precision", "exact", "score")
+SHARES = ("acc", "f1", "auc", "recall", "precision", "exact")
 
 
 def compare_metrics(roster: Roster) -> list[Lint]:
-    """Domains that are scored with other metrics than the rest: a mean over them has no unit."""
+    """Metrics of which none covers all domains: a mean over domains would mix their units."""
     if not {"metric", "domain"} <= set(roster.roles):
         return []
     pairs = pd.DataFrame({"domain": roster.codes("domain"), "metric": roster.codes("metric")}).drop_duplicates()
-    sets = pairs.sort_values("metric").groupby("domain")["metric"].agg(tuple)
-    common = sets.mode().iloc[0] if len(sets) else ()
     domains = roster.levels("domain")
-    about = [str(domains[int(str(domain))]) for domain, own in sets.items() if own != common]
-    return _make(("L09", "judge one metric at a time"), "domains are scored with different metrics", "error", about)
+    pairs = pairs[pairs["domain"] != (domains.index(WHOLE) if WHOLE in domains else -1)]
+    covered = pairs.groupby("metric").size()
+    if covered.empty or covered.max() == pairs["domain"].nunique():
+        return []
+    about = [f"{roster.name_metric(int(metric))} ({n})" for metric, n in zip(covered.index, covered, strict=True)]
+    sentence = f"no metric was measured on all {pairs['domain'].nunique()} domains"
+    return _make(("L09", "judge one metric at a time, on its own domains"), sentence, "warning", about)
 
 
 CHECKS: tuple[Callable[[Roster], list[Lint]], ...] = (

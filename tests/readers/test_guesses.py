@@ -94,8 +94,9 @@ def test_without_factors_or_scores_nothing_is_guessed():
         guess(GRID.drop(columns="data"), {})
     with pytest.raises(RecordsError, match="no column of scores"):
         guess(GRID.drop(columns="accuracy"), {})
-    with pytest.raises(RecordsError, match="several columns could be scores: x, y"):
-        guess(GRID.drop(columns="accuracy").assign(x=0.5, y=0.25), {})
+    with pytest.raises(RecordsError, match="several columns could be scores: x, y") as error:
+        guess(GRID.drop(columns="accuracy").assign(x=0.5, y=0.25, n=3, phase=None), {})
+    assert error.value.allowed == ("x", "y", "n")
 
 
 def test_factors_of_one_factor_at_a_time_are_all_found():

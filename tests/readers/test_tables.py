@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ablate.errors import RecordsError
 from ablate.readers.columns import as_numbers, as_text, unpivot
-from ablate.readers.tables import read_tables
+from ablate.readers.tables import SUFFIXES, read_tables
 
 
 def write(path, text):
@@ -213,6 +213,20 @@ def test_scores_and_level_names_of_a_column():
     assert "column 'acc', row 1" in str(error.value)
     assert as_text(pd.Series([True, None, 1.5, 2], dtype="object")).tolist()[::2] == ["true", "1.5"]
     assert as_text(pd.Series([1, None], dtype="Int64")).isna().tolist() == [False, True]
+
+
+PIECES = [*"a1.,;\t|\n\r\"'{}[]:-é ", "null", "NaN", "a,b\n", '{"a": ', "1e9", "\n1,2\n"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join), st.sampled_from(SUFFIXES))
+def test_whatever_a_file_holds_it_is_a_table_or_an_error_that_says_why(tmp_path_factory, content, suffix):
+    path = write(tmp_path_factory.getbasetemp() / f"fuzz{suffix}", content)
+    try:
+        frame = read_tables([path])
+    except RecordsError:
+        return
+    assert len(frame) > 0
+    assert {str(dtype) for dtype in frame.dtypes} <= {"str", "int64", "Int64", "float64"}
 
 
 @pytest.mark.slow

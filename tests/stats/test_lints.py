@@ -208,11 +208,15 @@ def test_scales_and_per_cent():
     assert codes(both, ROLES | {"metric": "metric"}) == []
 
 
-def test_domains_with_metrics_of_their_own():
+def test_domains_without_a_common_metric():
     frame = sound()
-    frame = frame.assign(metric=np.where(frame["task"] == "t5", "auc", "acc"))
-    made = only(frame, ROLES | {"metric": "metric"})
-    assert (made.code, made.about) == ("L09", ("t5",))
+    roles = ROLES | {"metric": "metric"}
+    mixed = frame.assign(metric=np.where(frame["task"] == "t5", "auc", "acc"))
+    made = only(mixed, roles)
+    assert (made.code, made.severity, made.about) == ("L09", "warning", ("acc (5)", "auc (1)"))
+    assert codes(pd.concat([mixed, frame[frame["task"] == "t5"].assign(metric="acc")]), roles) == []
+    whole = mixed.assign(task=mixed["task"].where(mixed["metric"] == "acc", "all"))  # costs of the whole run
+    assert codes(whole, roles) == []
 
 
 def test_constant_columns():
