@@ -82,7 +82,7 @@ def _label(paths: Sequence[Path]) -> list[_Evaluation]:
     named = [(_name_model(path, content), _arguments(content)) for path, content in read]
     several = {name for name, _ in named if len({args for other, args in named if other == name}) > 1}
     return [
-        _Evaluation(path, content, f"{name} ({args})" if name in several else name, float(content.get("date") or 0))
+        _Evaluation(path, content, f"{name} ({args})" if name in several else name, _date(content))
         for (path, content), (name, args) in zip(read, named, strict=True)
     ]
 
@@ -91,24 +91,36 @@ def _name_model(path: Path, content: Mapping[str, Any]) -> str:
     return str(content.get("model_name") or content.get("model_name_sanitized") or path.parent.name)
 
 
+def _date(content: Mapping[str, Any]) -> float:
+    date = content.get("date")
+    return float(date) if isinstance(date, int | float) else 0.0
+
+
+def _inside(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The mapping under a key; an empty one where older versions of the harness wrote none."""
+    value = content.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
 def _arguments(content: Mapping[str, Any]) -> str:
-    given = content.get("config", {}).get("model_args") or ""
+    given = _inside(content, "config").get("model_args") or ""
     if isinstance(given, Mapping):
         return ",".join(f"{key}={value}" for key, value in sorted(given.items()) if key != "pretrained")
     return ",".join(sorted(part for part in str(given).split(",") if not part.startswith("pretrained=")))
 
 
 def _groups(content: Mapping[str, Any]) -> set[str]:
-    return {*content.get("groups", {})} | {task for task, inside in content.get("group_subtasks", {}).items() if inside}
+    subtasks = _inside(content, "group_subtasks")
+    return {*_inside(content, "groups")} | {task for task, inside in subtasks.items() if inside}
 
 
 def _score_rows(evaluation: _Evaluation, task: str) -> Iterator[dict[str, Any]]:
-    content, scores = evaluation.content, evaluation.content["results"][task]
-    items = content.get("n-samples", {}).get(task, {}).get("effective")
+    content, scores = evaluation.content, _inside(evaluation.content["results"], task)
+    items = _inside(_inside(content, "n-samples"), task).get("effective")
     parts = {
-        "": content.get("task_hashes", {}).get(task, ""),
-        "version ": content.get("versions", {}).get(task, ""),
-        "shots ": content.get("n-shot", {}).get(task, ""),
+        "": _inside(content, "task_hashes").get(task, ""),
+        "version ": _inside(content, "versions").get(task, ""),
+        "shots ": _inside(content, "n-shot").get(task, ""),
         "items ": "" if items is None else items,
     }
     eval_hash = ", ".join(f"{name}{value}" for name, value in parts.items() if value != "")
@@ -133,8 +145,9 @@ def _directions(evaluations: Sequence[_Evaluation]) -> dict[str, str]:
     """Metric -> direction, of the metrics whose direction all tasks agree on."""
     found: dict[str, set[bool]] = {}
     for evaluation in evaluations:
-        for metrics in evaluation.content.get("higher_is_better", {}).values():
-            for metric, higher in (metrics or {}).items():
+        tasks = _inside(evaluation.content, "higher_is_better")
+        for task in tasks:
+            for metric, higher in _inside(tasks, task).items():
                 found.setdefault(metric, set()).add(bool(higher))
     return {m: "maximize" if True in both else "minimize" for m, both in found.items() if len(both) == 1}
 
@@ -156,7 +169,7 @@ def _read_samples(logs: Sequence[Path], evaluations: Sequence[_Evaluation], sour
                 raise RecordsError("a sample without doc_id", where=str(path))
             for metric in item.get("metrics") or [key for key, value in item.items() if isinstance(value, float)]:
                 value = item.get(metric)
-                if not isinstance(value, int | float):
+                if not isinstance(value, int | float):  # a pair of numbers, summed over the corpus
                     corpus.add(f"{task}/{metric}")
                     continue
                 name = _name_metric(metric, item.get("filter", "none"))

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.errors import RecordsError
+from ablate.readers.columns import as_numbers
 from ablate.readers.dialects import HEADER_ONLY, peek, sniff
 from ablate.readers.documents import flatten, frame_of_rows
 from ablate.readers.readings import COMPLETE, LOST, Reading, list_files
@@ -65,7 +66,7 @@ def read_runs(roots: Sequence[Path], curve: bool = False) -> Reading:
 
 
 def _read_log(path: Path) -> pd.DataFrame:
-    """What a run logged, as text: metric, value, step and epoch; metric by metric, each in the order of the file."""
+    """What a run logged: metric, value, step and epoch; metric by metric, each in the order of the file."""
     nothing = pd.DataFrame({"metric": [], "value": []}, dtype="str")
     if not path.is_file() or not path.stat().st_size:
         return nothing
@@ -75,9 +76,12 @@ def _read_log(path: Path) -> pd.DataFrame:
         if error.what == HEADER_ONLY:
             return nothing
         raise
-    frame, _ = read_texts([path], frozenset(header))
+    frame, _ = read_texts([path], frozenset(header))  # as text: a gap differs from NaN
     clocks = [clock for clock in CLOCKS if clock in frame]
-    return frame.melt(clocks, var_name="metric").dropna(subset="value", ignore_index=True)
+    long = frame.melt(clocks, var_name="metric").dropna(subset="value", ignore_index=True)
+    for column in ("value", *clocks):
+        long[column] = as_numbers(long[column].rename(f"{column} of {path}"))
+    return long
 
 
 def _choose(logged: pd.DataFrame, curve: bool) -> pd.DataFrame:
@@ -89,8 +93,8 @@ def _choose(logged: pd.DataFrame, curve: bool) -> pd.DataFrame:
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
     metric, _, loader = str(row["metric"]).partition(LOADER)
-    when = {clock: int(float(row[clock])) for clock in CLOCKS if not pd.isna(row.get(clock, math.nan))}
-    return {"metric": metric, **({"domain": loader} if loader else {}), "value": float(row["value"]), **when}
+    when = {clock: int(row[clock]) for clock in CLOCKS if math.isfinite(row.get(clock, math.nan))}
+    return {"metric": metric, **({"domain": loader} if loader else {}), "value": row["value"], **when}
 
 
 # --- hyperparameters -------------------------------------------------------------------------------------------------

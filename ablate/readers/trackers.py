@@ -8,7 +8,7 @@ import pandas as pd
 from ablate.errors import RecordsError
 from ablate.readers.columns import as_numbers, unpivot
 from ablate.readers.dialects import peek, sniff
-from ablate.readers.readings import COMPLETE, FAILED, LOST, RUNNING, Reading
+from ablate.readers.readings import COMPLETE, FAILED, LOST, RUNNING, Reading, require_column
 from ablate.readers.tables import read_tables
 
 STATUS = {
@@ -36,6 +36,8 @@ def read_run_table(paths: Sequence[Path], text: Sequence[str] = ()) -> Reading:
     frame = read_tables(paths, text)
     tool = "MLflow" if "Run ID" in frame else "W&B"
     identity, state = ("Run ID", "Status") if tool == "MLflow" else ("ID" if "ID" in frame else "Name", "State")
+    for column in (identity, state):
+        require_column(frame, column, str(paths[0]))
     names = frame[identity].astype("str")
     twice = names.duplicated(keep=False)
     numbered = names + " (row " + (frame.index + 1).astype("str") + ")"
@@ -98,6 +100,8 @@ def read_mlflow(paths: Sequence[Path]) -> Reading:
     metrics = [name for name in header if name.startswith("metrics.")]
     if not metrics:
         raise RecordsError("no run logged a metric", where=str(paths[0]), allowed=["metrics.*"])
+    for column in ("run_id", "status", "start_time", "end_time"):
+        require_column(frame, column, str(paths[0]))
     frame["status"] = _translate(frame["status"], str(paths[0]))
     start, end = (pd.to_datetime(frame[name], utc=True, errors="coerce") for name in ("start_time", "end_time"))
     frame["seconds"] = (end - start).dt.total_seconds()

@@ -86,6 +86,17 @@ def test_what_lm_eval_did_not_write_is_refused(tmp_path):
         read_lm_eval([path])
 
 
+def test_files_of_older_versions_lack_some_parts(tmp_path):
+    lacking = {"date": "yesterday", "group_subtasks": None, "groups": [], "config": None, "task_hashes": None}
+    path = results(
+        tmp_path / "results_0.json", **lacking, **{"n-samples": None, "higher_is_better": {"local_mc": None}}
+    )
+    reading = read_lm_eval([path])
+    assert len(reading.frame) == 5
+    assert set(reading.frame["eval_hash"]) == {"version 1.0, shots 0"}
+    assert reading.directions == {}
+
+
 def test_results_of_the_automl_benchmark():
     reading = read_amlb([SAMPLES / "amlb.csv"])
     frame = reading.frame

@@ -133,6 +133,13 @@ def test_folders_without_runs_are_refused_and_links_are_not_followed(tmp_path):
         read_runs([tmp_path])
 
 
+def test_a_metric_that_is_no_number_is_named(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,step,val_acc\n0,1,good\n")
+    with pytest.raises(RecordsError, match="'good' is not a number") as error:
+        read_runs([tmp_path])
+    assert "metrics.csv" in str(error.value)
+
+
 @pytest.mark.slow
 def test_the_logger_writes_what_log_writes(tmp_path):
     from lightning.pytorch.loggers import CSVLogger

@@ -86,3 +86,10 @@ def test_names_that_are_taken_keep_their_prefix_and_empty_metrics_stay(tmp_path)
     path.write_text(head.replace("metrics.acc,", "") + "a,0,FINISHED,,,,1,2,3\n")
     with pytest.raises(RecordsError, match="no run logged a metric"):
         read_mlflow([path])
+
+
+@pytest.mark.parametrize("reader", [read_run_table, read_mlflow])
+def test_a_table_of_another_kind_is_refused(tmp_path, reader):
+    (tmp_path / "x.csv").write_text("arm,metrics.acc\na,1\n")
+    with pytest.raises(RecordsError, match="there is no column"):
+        reader([tmp_path / "x.csv"])

@@ -6,12 +6,10 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ablate.errors import RecordsError
 from ablate.stats.lints import CHECKS, SHOWN, Lint, lint
-from ablate.stats.rosters import combine, enrol, number
+from ablate.stats.rosters import enrol
 from tests.stats.samples import case
 
 ROLES = {"factors": ["data", "size"], "run": "seed", "domain": "task", "value": "acc"}
@@ -267,17 +265,6 @@ def test_every_check_stands_a_table_of_failures_alone():
     for check in CHECKS:
         if check.__name__ != "find_constant_columns":
             assert check(roster) == []
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=20))
-def test_combinations_are_numbered_as_a_dictionary_would(pairs):
-    parts = [np.array(part, dtype=np.int64) for part in zip(*pairs, strict=True)]
-    seen: dict[tuple[int, int], int] = {}
-    expected = [seen.setdefault(pair, len(seen)) for pair in pairs]
-    made, first = combine(parts, len(pairs))
-    assert made.tolist() == expected
-    assert [pairs[row] for row in first] == list(seen)
-    assert number(pd.Series(["b", None, "a", "b"]))[0].tolist() == [0, 1, 2, 0]
 
 
 @pytest.mark.slow
