@@ -77,6 +77,8 @@ class Plan:
     def families(self) -> tuple[Family, ...]:
         """The families of contrasts that the analysis computes."""
         chosen = self.analysis.families or DEFAULT_FAMILIES.get(self.design, ("simple", "domain"))
+        if self.analysis.families is None and "main" in chosen and sum(f.role == "factor" for f in self.factors) == 1:
+            chosen = ("main", "domain")  # the simple effects of a single factor are its main effects
         return (*chosen, "noninferiority") if self.analysis.comparisons and "noninferiority" not in chosen else chosen
 
     @cached_property

@@ -107,7 +107,8 @@ def table(effects: Effects, records: Records | None = None) -> Table:
     primary = effects.target
     frame = effects.frame[effects.frame["family"].isin(FAMILIES)]
     leads = frame.assign(second=frame["target"] != primary).groupby(CONTRAST, sort=False)["second"].transform("min")
-    other = frame[(frame["target"] != primary) & ~leads.astype(bool)]
+    second = next(target for target in wordings.TARGETS if target != primary)
+    other = frame[(frame["target"] == second) & ~leads.astype(bool)]
     beside = {tuple(row[c] for c in CONTRAST): row for row in other.to_dict("records")}
     # a question that has no answer for the primary target, such as a prediction, is told for its own
     frame = frame[(frame["target"] == primary) | leads.astype(bool)]
@@ -117,7 +118,7 @@ def table(effects: Effects, records: Records | None = None) -> Table:
     head = ["Factor", "Level", "Against", f"Δ {metric}", interval, "p", "n", "Verdict"]
     align = "lllrrrrl"
     if beside:
-        name = wordings.TARGETS[str(other["target"].iloc[0])][0]
+        name = wordings.TARGETS[second][0]
         head, align = [*head, f"{name}:\n{interval}", "\np"], align + "rr"
     noted = any(wordings.note(effect) for effect in frame.to_dict("records"))
     if noted:

@@ -148,8 +148,10 @@ def judge_source(source: Source, test: Test = "t", bounds: tuple[float, float] |
     results = [equivalence.judge(result, analysis.alpha, plan.direction) for result in results]
     results = [replace(r, note=equivalence.join(r.note, suggest(r, plan.direction))) for r in results]
     rows = [result.row(plan.metric, equivalence.statistic(result, plan.direction)) for result in results]
-    notes = write_notes(source, layouts, results, test)
-    return Effects(pd.DataFrame(rows, columns=list(COLUMNS)), notes, analysis.target, analysis.alpha)
+    single = analysis.target == "these_domains" and any(result.target == "new_items" for result in results)
+    target: Target = "new_items" if single else analysis.target  # all that one run per cell can say
+    notes = write_notes(source, layouts, results, test, target)
+    return Effects(pd.DataFrame(rows, columns=list(COLUMNS)), notes, target, analysis.alpha)
 
 
 def _settle(key: str, value: Any) -> Any:

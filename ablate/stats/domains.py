@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ablate.errors import PlanError
 from ablate.stats.contrasts import Contrast
@@ -12,6 +11,7 @@ from ablate.stats.crossed import Array, Components, Crossed
 from ablate.stats.gains import DESCRIBED, behind
 from ablate.stats.heterogeneity import MANY, item_covariance, judge_heterogeneity
 from ablate.stats.inquiries import Inquiry
+from ablate.stats.items import cube_of
 from ablate.stats.layouts import Layout, Part, select_part
 from ablate.stats.predictions import chance_above, predict
 from ablate.stats.refusals import FEW_DOMAINS, MISSING_DOMAINS, NO_TEST_ERROR, Refusal
@@ -22,13 +22,12 @@ ENOUGH = 5  # domain groups from which on their spread can be told
 
 def answer_prediction(inquiry: Inquiry) -> Iterator[Result]:
     """For every leading contrast, the effect to expect in one new domain, and the chance that it is above zero."""
-    alpha = inquiry.plan.analysis.alpha
     for contrast in inquiry.leading:
         question = replace(contrast, family="prediction")
         part, components, refusal = judge_closely(inquiry, contrast)
-        fields = {**behind(inquiry, part), "simultaneous": False, "level_ci": 1 - alpha}
+        fields = {**behind(inquiry, part), "simultaneous": False, "level_ci": inquiry.level(part.n_seeds)}
         if components is None:
-            yield inquiry.result(question, "new_domains", refusal, **fields)
+            yield inquiry.result(question, "new_domains", refusal, estimate=part.estimate, **fields)
             continue
         prediction = predict(components)
         yield inquiry.result(
@@ -86,29 +85,13 @@ def _item_variance(inquiry: Inquiry, contrast: Contrast) -> Array | None:
     width = int((runs >= 0).sum(1).min())
     cubes, keys = [], []
     for group in layout.groups:
-        made = _example_cube(inquiry, group, np.stack([row[row >= 0][:width] for row in runs]))
+        made = cube_of(inquiry.source, group, np.stack([row[row >= 0][:width] for row in runs]))
         if made is None:
             return None
         cubes.append(made[1])
         keys.append(made[0])
     shared = all(np.array_equal(key, keys[0]) for key in keys)
     return item_covariance(cubes, weights[used], blocked=layout.blocked, shared=shared)
-
-
-def _example_cube(inquiry: Inquiry, group: str, runs: NDArray[np.int_]) -> tuple[NDArray[np.int_], Array] | None:
-    """The examples of a domain group, and cells × runs × examples; None where a run lacks one that another has."""
-    scores, items = inquiry.source.scores, inquiry.source.items
-    place = np.full(len(inquiry.source.runs), -1)
-    place[runs.ravel()] = np.arange(runs.size)
-    at = place[scores["run"].to_numpy(int)]
-    keep = (at >= 0) & (items["group"].to_numpy() == group)[scores["item"].to_numpy(int)]
-    keys, example = np.unique(scores["example"].to_numpy(int)[keep], return_inverse=True)
-    flat = at[keep] * len(keys) + example
-    n = np.bincount(flat, minlength=runs.size * len(keys))
-    if len(keys) < 2 or not n.all():
-        return None
-    total = np.bincount(flat, scores["value"].to_numpy(float)[keep], minlength=len(n))
-    return keys, (total / n).reshape(*runs.shape, len(keys))
 
 
 def answer_robustness(inquiry: Inquiry) -> Iterator[Result]:
@@ -136,14 +119,16 @@ def answer_robustness(inquiry: Inquiry) -> Iterator[Result]:
         for cell in layout.cells:
             question = Contrast("robustness", "gap", str(cell), f"{clean} less {group}", {cell: 1.0})
             for result in inquiry.ask(question, group, ("these_domains",), gaps):
-                alone = {"simultaneous": False, "level_ci": 1 - inquiry.plan.analysis.alpha, "verdict": DESCRIBED}
-                yield result if result.refusal else replace(result, **alone)  # type: ignore[arg-type]
+                level = inquiry.level(result.n_seeds)
+                yield replace(result, simultaneous=False, level_ci=level, verdict=DESCRIBED)
 
 
 def _gaps(layout: Layout, base: int, place: int) -> Layout:
     """The same runs, each scored by what it loses from one domain group to another."""
+    runs = layout.owners[:, :, [base]]
     difference = layout.scores[:, :, [base]] - layout.scores[:, :, [place]]
-    owners = np.where(np.isnan(difference), -1, layout.owners[:, :, [base]])
+    difference = np.where(runs == layout.owners[:, :, [place]], difference, np.nan)  # within a run, or not at all
+    owners = np.where(np.isnan(difference), -1, runs)
     return replace(
         layout, groups=(layout.groups[place],), scores=difference, owners=owners, crossing="crossed", errors=None
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from ablate.analyses import Target
 from ablate.stats.contrasts import JOIN
 from ablate.stats.engines import REASONS
 from ablate.stats.inquiries import RUN_TARGETS
@@ -30,9 +31,11 @@ CORRECTIONS = {
 }
 
 
-def write_notes(source: Source, layouts: Sequence[Layout], results: Sequence[Result], test: str) -> tuple[str, ...]:
+def write_notes(
+    source: Source, layouts: Sequence[Layout], results: Sequence[Result], test: str, target: Target
+) -> tuple[str, ...]:
     """Engine and why, target, correction, margin, completeness, what was refused and what to do about it."""
-    notes = [*_engines(source, layouts, results, test), _target(source), *_corrections(source, results)]
+    notes = [*_engines(source, layouts, results, test), _target(target), *_corrections(source, results)]
     notes += [_margin(source), *_sequence(source)]
     notes += [*_averages(source), *_completeness(source, layouts), *_sums(results), *_caution(source, results)]
     notes += [*source.notes, *_refusals(results)]
@@ -41,7 +44,7 @@ def write_notes(source: Source, layouts: Sequence[Layout], results: Sequence[Res
 
 def _engines(source: Source, layouts: Sequence[Layout], results: Sequence[Result], test: str) -> Iterator[str]:
     """Every engine that was used, and why; the first says what is common."""
-    used = {r.method.partition(",")[0] for r in results if r.contrast.refusal is None}
+    used = {r.method.partition(",")[0] for r in results if r.contrast.refusal is None and r.pivot is not None}
     names = [name for name in REASONS if REASONS[name][0] in used] or ["crossed"]
     for name in names:
         code, title = REASONS[name][0].partition(" ")[0], TITLES[name]
@@ -66,11 +69,13 @@ def _form(source: Source, test: str) -> str:
     return f"runs are independent, with {'one pooled variance' if pooled else 'a variance per cell (Welch)'}; {how}"
 
 
-def _target(source: Source) -> str:
-    primary = source.plan.analysis.target
+def _target(primary: Target) -> str:
+    """What verdicts are about; beside one training run per cell there is nothing else to say."""
+    lead = f"Primary target: {TARGETS[primary]}."
+    if primary == "new_items":
+        return f"{lead} Claims about new training runs need several per cell (R01)."
     other = next(t for t in RUN_TARGETS if t != primary)
-    beside = f"Given beside it: {TARGETS[other]}"
-    return f"Primary target: {TARGETS[primary]}. {beside}. Each verdict is about its row's target."
+    return f"{lead} Given beside it: {TARGETS[other]}. Each verdict is about its row's target."
 
 
 def _corrections(source: Source, results: Sequence[Result]) -> Iterator[str]:

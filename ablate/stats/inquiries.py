@@ -6,15 +6,20 @@ from functools import cached_property
 from math import nan
 from typing import Any
 
+import numpy as np
+
 from ablate.analyses import Comparison, Family, Target
 from ablate.errors import PlanError
-from ablate.factors import Factor
+from ablate.factors import Cell, Factor
 from ablate.plans import Plan
 from ablate.stats.contrasts import Contrast, build_contrasts
+from ablate.stats.corrections import confidence_level
+from ablate.stats.crossed import Components
 from ablate.stats.engines import REASONS, Finding, Judge, choose_engine, judge_summaries
 from ablate.stats.equivalence import join
+from ablate.stats.items import judge_models, single_runs
 from ablate.stats.layouts import Layout, Part, bound_worst_case, select_part
-from ablate.stats.refusals import NO_MARGIN, NO_STOPPING_RULE, UNEQUAL_FAILURES, Refusal
+from ablate.stats.refusals import FOLDS, NO_MARGIN, NO_STOPPING_RULE, UNEQUAL_FAILURES, Refusal
 from ablate.stats.results import Result
 from ablate.stats.sources import Source
 
@@ -76,7 +81,7 @@ class Inquiry:
         layout = layout or self.layout
         pooled, wanted = self.judge.variances == "pooled", self.plan.analysis.engine
         part = select_part(layout, contrast.weights, pooled, whole_blocks=False)
-        engine = choose_engine(layout, part, wanted)
+        engine = choose_engine(layout, part, wanted, self.judge.folds)
         if layout.blocked and engine != "mixed":
             part = select_part(layout, contrast.weights, pooled)
         return engine, part
@@ -103,20 +108,20 @@ class Inquiry:
                 yield self._result(contrast, domain, target, contrast.refusal, margin)
             return
         engine, part = self.select(contrast, layout)
-        if self.source.summaries or engine == "summaries":
-            weights = layout.weigh(contrast.weights)
-            findings = {target: judge_summaries(layout, weights, target) for target in targets}
-        else:
-            findings = {target: self.judge(engine, layout, part, target) for target in targets}
-        for target in targets:
-            found = self._hold(contrast, findings[target], part, margin)
+        findings: dict[Target, Finding] = {}
+        if engine != "examples":
+            findings = {target: self._find(engine, layout, part, contrast, target) for target in targets}
+        if engine == "examples" or single_runs(self.source, layout, contrast):
+            findings["new_items"] = judge_models(self.source, layout, contrast)
+        for target, finding in findings.items():
+            found = self._hold(contrast, finding, part, margin)
             yield Result(
                 contrast,
                 layout.stratum,
                 domain,
                 target,
-                found.pivot.estimate if found.pivot is not None and engine == "mixed" else part.estimate,
-                found.components if found.pivot is not None else None,
+                found.pivot.estimate if found.pivot is not None and found.components is None else part.estimate,
+                found.components if found.pivot is not None and not self.judge.folds else None,  # more folds add little
                 found.pivot,
                 found.refusal,
                 margin,
@@ -127,7 +132,24 @@ class Inquiry:
                 part.n_seeds,
                 len(layout.groups),
                 part.loading,
+                self._spread(layout, part, contrast) if isinstance(found.components, Components) else {},
             )
+
+    def _find(self, engine: str, layout: Layout, part: Part, contrast: Contrast, target: Target) -> Finding:
+        if self.source.summaries or engine == "summaries":
+            return judge_summaries(layout, part, layout.weigh(contrast.weights), target, self.source.summaries)
+        return self.judge(engine, layout, part, target)
+
+    def _spread(self, layout: Layout, part: Part, contrast: Contrast) -> dict[Cell, float]:
+        """Per cell the variance of its mean over runs, for max-t; up to a factor if pooled, none within blocks."""
+        pooled = self.judge.variances == "pooled"
+        if self.plan.analysis.correction != "max_t" or (layout.blocked and not pooled):
+            return {}
+        means = part.scores[part.weights != 0].mean(-1)
+        n = (~np.isnan(means)).sum(1)
+        variances = 1 / n if pooled else np.nanvar(means, axis=1, ddof=1) / n
+        cells = [cell for cell in layout.cells if contrast.weights.get(cell)]
+        return dict(zip(cells, map(float, variances), strict=True))
 
     def _hold(self, contrast: Contrast, found: Finding, part: Part, margin: float | None) -> Finding:
         """The finding, unless the question itself or the time of looking forbids a test."""
@@ -135,14 +157,20 @@ class Inquiry:
         if contrast.family == "noninferiority" and margin is None:
             refusal = NO_MARGIN
         elif found.refusal is None and not self.at_look(part.n_seeds):
-            looks = ", ".join(map(str, self.plan.analysis.looks))
-            refusal = NO_STOPPING_RULE.about(f"{part.n_seeds} seeds, looks at {looks}")
+            refusal = self._between_looks(part.n_seeds)
         return found if refusal is None else Finding(None, None, refusal, found.method)
 
     def at_look(self, seeds: int) -> bool:
         """Whether results may be looked at with so many seeds."""
         looks = self.plan.analysis.looks
         return not looks or seeds in looks
+
+    def _between_looks(self, seeds: int) -> Refusal:
+        return NO_STOPPING_RULE.about(f"{seeds} seeds, looks at {', '.join(map(str, self.plan.analysis.looks))}")
+
+    def level(self, seeds: int, tests: int = 1) -> float:
+        """The confidence level of each of some intervals, such that they hold together, and over all looks."""
+        return confidence_level(self.plan.analysis, seeds, tests)
 
     def _result(
         self, contrast: Contrast, domain: str, target: Target, refusal: Refusal | None, margin: float | None
@@ -152,8 +180,18 @@ class Inquiry:
         return Result(contrast, self.layout.stratum, domain, target, nan, None, None, refusal, margin, method)
 
     def result(self, contrast: Contrast, target: Target, refusal: Refusal | None = None, **fields: Any) -> Result:
-        """The result of a question that is no contrast of means: what is known of it, or why it has no answer."""
-        return replace(self._result(contrast, "all", target, refusal, None), **fields)
+        """The result of a question that is no contrast of means: what is known of it, or why it has no answer.
+
+        Between looks it has none; nor has it from folds, unless it is a share, whose engine allows for them.
+        """
+        made = replace(self._result(contrast, "all", target, refusal, None), **fields)
+        if made.refusal is None and made.n_runs and not self.at_look(made.n_seeds):
+            refusal = self._between_looks(made.n_seeds)
+        elif made.refusal is None and self.judge.folds and made.quantity != "share":
+            refusal = FOLDS.about("this family has no correction for them")
+        else:
+            return made
+        return replace(made, refusal=refusal, components=None, pivot=None, ends=None, p=nan)
 
     def _worst_case(self, layout: Layout, contrast: Contrast, refusal: Refusal | None) -> str:
         if self.bounds is None or refusal is None or refusal.code != UNEQUAL_FAILURES.code:
