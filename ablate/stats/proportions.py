@@ -146,12 +146,14 @@ class PairedProportions:
 
     def _needed(self, totals: NDArray[np.int_], against: float) -> NDArray[np.int_]:
         """For each number of discordant items, how many the first must win for a score as large as the observed."""
-        wins = np.arange(totals[-1] + 1)
-        lost = totals[:, None] - wins
-        scores = _tango(wins, np.maximum(lost, 0), self.items, against)
         observed = float(_tango(np.array(self.first), np.array(self.second), self.items, against))
-        short = (scores < observed - 1e-9 * (1 + abs(observed))) & (lost >= 0)
-        return np.asarray(short.sum(1))
+        enough = observed - 1e-9 * (1 + abs(observed))
+        low, high = np.zeros_like(totals), totals + 1  # the score rises with wins, so that halving finds the first
+        while (low < high).any():
+            middle = (low + high) // 2
+            short = (middle <= totals) & (_tango(middle, totals - middle, self.items, against) < enough)
+            low, high = np.where(short & (low < high), middle + 1, low), np.where(short, high, middle)
+        return np.asarray(low)
 
 
 def _tango(first: NDArray[np.int_], second: NDArray[np.int_], n: int, against: float) -> Array:

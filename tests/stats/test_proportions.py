@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import optimize, special, stats
 from statsmodels.stats.contingency_tables import mcnemar
 
 from ablate.errors import RecordsError
+from ablate.stats import proportions
 from ablate.stats.proportions import PairedProportions, Proportion
 
 counts = st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(0, 20)).filter(lambda drawn: sum(drawn) > 0)
@@ -118,6 +119,56 @@ def test_wald_covers_too_little_where_this_one_does_not():
 def test_a_hundred_thousand_items_with_few_discordant():
     low, high = PairedProportions(10, 30, 100_000).interval(0.95)
     assert -3.5e-4 < low < -2e-4 < high < 0
+
+
+tables = st.tuples(
+    st.integers(3, 25), st.floats(-0.9, 0.9).filter(lambda against: abs(against) > 1e-3), st.integers(0, 2**32 - 1)
+)
+
+
+def draw_table(items, seed):
+    rng = np.random.default_rng(seed)
+    return tuple(int(count) for count in rng.multinomial(items, rng.dirichlet([1, 1, 1])))
+
+
+@given(tables)
+def test_tangos_score_is_at_the_constrained_maximum_of_the_likelihood(drawn):
+    items, against, seed = drawn
+    first, second, rest = draw_table(items, seed)
+
+    def loss(q):  # q: chance that only the second is right; then only the first has q + against
+        chances = np.array([q + against, q, 1 - 2 * q - against])
+        return -special.xlogy([first, second, rest], np.maximum(chances, 1e-300)).sum()
+
+    low, high = max(0.0, -against), (1 - against) / 2
+    q = optimize.minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-9}).x
+    variance = items * (2 * q + against - against**2)
+    expected = (first - second - items * against) / np.sqrt(variance)
+    found = proportions._tango(np.array(first), np.array(second), items, against)
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+@settings(max_examples=12)
+@given(tables)
+def test_the_exact_p_is_the_largest_sum_over_tables(drawn):
+    """Every table whose score is as large as the observed, at every share of discordant items, by the plainest loop."""
+    items, against, seed = drawn
+    first, second, _ = draw_table(items, seed)
+    a, b = np.indices((items + 1, items + 1)).reshape(2, -1)
+    a, b = a[a + b <= items], b[a + b <= items]
+    scores = proportions._tango(a, b, items, against)
+    observed = scores[(a == first) & (b == second)]
+    extreme = np.c_[a, b, items - a - b][scores >= observed - 1e-9 * (1 + abs(observed))]
+    reach = stats.binomtest(first + second, items).proportion_ci(1 - 1e-5, "exact")
+    largest = 0.0
+    for share in np.linspace(max(abs(against), reach.low), max(abs(against), reach.high), 60):
+        chances = np.clip([(share + against) / 2, (share - against) / 2, 1 - share], 0, 1)
+        largest = max(largest, stats.multinomial.pmf(extreme, items, chances / chances.sum()).sum())
+    found = PairedProportions(first, second, items).p_value(against, "greater")
+    if reach.high > abs(against):
+        assert found == pytest.approx(min(1, largest + 1e-5), abs=1e-9)
+    else:
+        assert found == pytest.approx(1e-5)
 
 
 def test_certain_tables():
