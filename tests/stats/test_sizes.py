@@ -5,6 +5,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ablate.errors import RecordsError
+from ablate.stats.crossed import Crossed
+from ablate.stats.improvement import ProbabilityOfImprovement
+from ablate.stats.pivots import SignFlips, Student
 from ablate.stats.sizes import eta_squared, hedges_g, omega_squared, small_sample_factor
 from tests.stats.samples import case
 
@@ -93,3 +96,23 @@ def test_no_spread_has_no_size(se, sd, df):
 def test_no_f_has_no_share(f, df, df_error):
     with pytest.raises(RecordsError, match="no share of variance"):
         eta_squared(f, df, df_error)
+
+
+def test_welch_and_cliffs_delta_of_sleep():
+    """The two groups as two arms of ten runs on one domain."""
+    scores, weights = np.stack([ONE, TWO])[:, :, None], np.array([1.0, -1.0])
+    components, expected = Crossed()(scores, weights), EXPECTED["sleep"]["welch"]
+    pivot = Student(float(components.estimate), float(components.run) ** 0.5, float(components.df_run))
+    assert (pivot.statistic(), pivot.df, pivot.p_value()) == pytest.approx(
+        (expected["t"], expected["df"], expected["p"]), rel=1e-8
+    )
+    assert pivot.interval(0.95) == pytest.approx(expected["ci"], rel=1e-8)
+    better = ProbabilityOfImprovement()(ONE[:, None], TWO[:, None]).estimate
+    assert 2 * better - 1 == pytest.approx(EXPECTED["sleep"]["cliffs"][0]["r_rank_biserial"], rel=1e-12)
+
+
+def test_wilcoxon_of_sleep_is_sign_flips_of_ranks():
+    """The pair without a difference flips to itself, so that it has no say (Pratt's treatment of zeros)."""
+    differences = np.round(ONE - TWO, 9)
+    ranks = np.sign(differences) * stats.rankdata(np.abs(differences))
+    assert SignFlips(ranks).p_value() == pytest.approx(EXPECTED["sleep"]["wilcox_exact_coin"]["p"], rel=1e-12)
