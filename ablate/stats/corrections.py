@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
 from ablate.analyses import Analysis
+from ablate.stats.crossed import Components
 from ablate.stats.gates import pass_gates
 from ablate.stats.maxima import correlate, max_t, tukey_level, tukey_p
 from ablate.stats.pivots import Student
@@ -98,20 +99,34 @@ def correct(results: Sequence[Result], analysis: Analysis, rng: int = 0) -> list
     for places in families.values():
         for i, result in zip(places, _within([results[i] for i in places], analysis, rng), strict=True):
             corrected[i] = result
-    chain = [place for place in families.values() if results[place[0]].domain == "all"]
-    return pass_gates(corrected, chain, analysis)
+    if analysis.gatekeeping != "none":
+        corrected = _hold_equivalence(corrected, list(families.values()))
+    return pass_gates(corrected, list(families.values()), analysis)
+
+
+def _hold_equivalence(results: list[Result], chain: Sequence[Sequence[int]]) -> list[Result]:
+    """Claims of equivalence corrected by Holm over all families of a stratum and target together."""
+    held, roads = list(results), dict[tuple[str, str], list[int]]()
+    for places in chain:
+        roads.setdefault(results[places[0]].family[1:], []).extend(places)
+    for places in roads.values():
+        for i, p in zip(places, holm([results[i].p_equivalence for i in places]), strict=True):
+            held[i] = replace(held[i], p_equivalence_adjusted=float(p))
+    return held
 
 
 def _within(members: list[Result], analysis: Analysis, rng: int) -> list[Result]:
     """One family, corrected by what fits it."""
     (family, _, target), alpha = members[0].family, analysis.alpha
-    joint = target == "these_domains" and all(isinstance(r.pivot, Student) for r in members if r.refusal is None)
-    if joint and not analysis.looks:
+    judged = [r for r in members if r.refusal is None]
+    closed = all(isinstance(r.pivot, Student) and isinstance(r.components, Components) for r in judged)
+    if closed and target == "these_domains" and not analysis.looks:  # E1: the joint distribution is known
         if analysis.correction == "dunnett" and family == "simple":
             return _by_dunnett(members, alpha)
         if family == "pairs" and analysis.variances == "pooled":
             return _by_tukey(members, alpha)
-        if analysis.correction == "max_t" and all(r.spread for r in members if r.refusal is None):
+        alike = family not in ONE_SIDED and len({r.domain for r in judged}) == 1
+        if analysis.correction == "max_t" and alike and all(r.spread for r in judged):
             return _by_max_t(members, alpha, rng)
     if analysis.correction == "benjamini_hochberg":
         return _by_discoveries(members, alpha)
@@ -142,10 +157,10 @@ def spend(analysis: Analysis) -> Spending:
     return Spending(analysis.spending, analysis.alpha, analysis.looks)
 
 
-def _level(result: Result, analysis: Analysis, tests: int) -> float:
+def confidence_level(analysis: Analysis, seeds: int, tests: int) -> float:
     """The confidence level of one interval, such that those of all tests, and of all looks, hold together."""
-    if analysis.looks and result.n_seeds in analysis.looks:
-        return spend(analysis).interval_level(analysis.looks.index(result.n_seeds), tests)
+    if seeds in analysis.looks:
+        return spend(analysis).interval_level(analysis.looks.index(seeds), tests)
     return 1 - analysis.alpha / tests
 
 
@@ -156,7 +171,7 @@ def _by_holm(members: Sequence[Result], analysis: Analysis) -> list[Result]:
             r,
             p_adjusted=float(p),
             p_equivalence_adjusted=float(equivalence),
-            level_ci=_level(r, analysis, len(members)),
+            level_ci=confidence_level(analysis, r.n_seeds, len(members)),
             family_size=len(members),
             correction="holm" if len(members) > 1 else "none",
         )

@@ -13,6 +13,7 @@ from ablate.stats.pivots import Pivot, SignFlips, Student
 from ablate.stats.refusals import (
     COARSE_TEST,
     FEW_DOMAINS,
+    FOLDS,
     IDENTICAL_RUNS,
     MISSING_DOMAINS,
     NOT_ESTIMABLE,
@@ -57,11 +58,11 @@ class Finding:
     method: str
 
 
-def choose_engine(layout: Layout, part: Part, wanted: Engine) -> str:
-    """The engine for a contrast: the one that is wanted, else what the design asks for."""
+def choose_engine(layout: Layout, part: Part, wanted: Engine, folds: bool = False) -> str:
+    """The engine for a contrast: the one that is wanted, else what the design asks for; folds are nested."""
     if wanted != "auto":
         return wanted
-    if layout.crossing == "nested":
+    if layout.crossing == "nested" or folds:
         return "nested"
     return "crossed" if part.complete else "mixed"
 
@@ -86,6 +87,9 @@ class Judge:
         """One contrast under one target. What the part itself refuses is not computed, unless an interval may stand."""
         if part.refusal is not None and not part.refusal.interval:
             return Finding(None, None, part.refusal, self.method(engine, layout))
+        if self.folds and engine != "nested":
+            asked = FOLDS.about(f"engine `{engine}` was asked for; leave it at `auto`")
+            return Finding(None, None, asked, REASONS[engine][0])
         found = {"crossed": self._crossed, "nested": self._nested, "mixed": self._mixed}[engine](layout, part, target)
         if found.refusal is None and part.refusal is not None:
             return Finding(found.pivot, found.components, part.refusal, found.method)
@@ -93,17 +97,17 @@ class Judge:
 
     def method(self, engine: str, layout: Layout, *more: str) -> str:
         """Engine and form, as tables give them."""
-        form = [REASONS[engine][0]]
+        form, pooled = [REASONS[engine][0]], self.variances == "pooled" and engine != "nested"
         if layout.blocked:
             form.append("blocked by fold, corrected for shared training data" if self.folds else "blocked by seed")
-            form += ["pooled"] * (self.variances == "pooled")
+            form += ["pooled"] * pooled
         else:
-            form.append("pooled" if self.variances == "pooled" else "Welch")
+            form.append("pooled" if pooled else "Welch")
         return ", ".join([*form, *more])
 
     def _crossed(self, layout: Layout, part: Part, target: Target) -> Finding:
         method = self.method("crossed", layout)
-        if not part.complete:
+        if not part.complete or layout.crossing == "nested":
             return Finding(None, None, MISSING_DOMAINS.about("engine `crossed` was asked for"), method)
         components = Crossed(layout.blocked, self.variances)(part.scores, part.weights)
         refusal = _refuse(components, part, target)
@@ -142,7 +146,13 @@ class Judge:
         lacking = _lacking(layout, part)
         if lacking and target == "these_domains":
             return Finding(None, None, NOT_ESTIMABLE.about(lacking), method)
-        found = Unbalanced(layout.blocked, self.variances)(part.scores, part.weights, target)
+        if layout.crossing == "nested":
+            about = "engine `mixed` was asked for, and every run has one score"
+            return Finding(None, None, NOT_ESTIMABLE.about(about), method)
+        try:
+            found = Unbalanced(layout.blocked, self.variances)(part.scores, part.weights, target)
+        except ValueError as error:
+            return Finding(None, None, NOT_ESTIMABLE.about(str(error)), method)
         if found.se <= 1e-12 * float(np.nanmax(np.abs(part.scores))):
             return Finding(None, None, IDENTICAL_RUNS.about("the contrast is the same for every seed"), method)
         pivot = Student(found.estimate, found.se, found.df)
@@ -156,33 +166,40 @@ def _lacking(layout: Layout, part: Part) -> str:
     return f"a compared cell has no score on {', '.join(named)}" if named else ""
 
 
-def judge_summaries(layout: Layout, weights: Array, target: Target) -> Finding:
+def judge_summaries(layout: Layout, part: Part, weights: Array, target: Target, summaries: bool = True) -> Finding:
     """Engine E4: per domain a contrast and its standard error, pooled. Standard errors are taken as known.
-
-    They are the scores' own, or, where every domain has runs of its own, those of their means.
 
     Args:
         layout: the stratum, every cell with a score or with runs on every domain group.
-        weights: a weight per cell.
+        part: what of it serves the contrast.
+        weights: a weight per cell of the stratum.
         target: `these_domains`: the plain mean; `new_domains`: REML with Hartung and Knapp's guarded test.
+        summaries: whether the scores are summaries, whose own standard errors count; if not, each domain must have
+            runs of its own, and those of their means do.
     """
-    used = weights != 0
-    scores = layout.scores[used]
-    if layout.crossing == "crossed" and len(layout.groups) > 1 and layout.errors is None:
+    refusal = part.refusal
+    if refusal is not None and not (summaries and refusal.code == ONE_RUN.code):
+        return Finding(None, None, refusal, "E4 summaries")
+    if not summaries and layout.crossing != "nested" and len(layout.groups) > 1:
         return Finding(None, None, RUNS_SHARED, "E4 summaries")
-    if np.isnan(scores).all(1).any():
+    used = part.weights != 0
+    if np.isnan(part.scores[used]).all(1).any():
         return Finding(None, None, NOT_ESTIMABLE.about("a cell has no score on some domain"), "E4 summaries")
-    estimates = weights[used] @ np.nanmean(scores, axis=1)
-    if layout.errors is not None:
-        squares = weights[used] ** 2 @ layout.errors[used] ** 2
+    means = np.nanmean(part.scores[used], axis=1)
+    estimates = part.weights[used] @ means
+    if summaries:
+        assert layout.errors is not None  # `read_frame` sees to it
+        errors = layout.errors[weights != 0]
+        squares, df = part.weights[used] ** 2 @ errors**2, np.inf
     else:
-        n = (~np.isnan(scores)).sum(1)
-        if n.min() < 2:
-            return Finding(None, None, ONE_RUN, "E4 summaries")
-        squares = weights[used] ** 2 @ (np.nanvar(scores, axis=1, ddof=1) / n)
+        alone = [
+            Nested(layout.blocked)(part.scores[used][:, :, [d]], part.weights[used]) for d in range(means.shape[1])
+        ]
+        squares = np.array([found.run for found in alone])
+        df = float(squares.sum() ** 2 / sum(found.run**2 / found.df_run for found in alone))
     if target == "these_domains":
-        pivot = Student(float(estimates.mean()), float(np.sqrt(squares.sum()) / len(estimates)), np.inf)
-        return Finding(pivot, None, None, "E4 summaries, standard errors taken as known")
+        pivot = Student(float(estimates.mean()), float(np.sqrt(squares.sum()) / len(estimates)), df)
+        return Finding(pivot, None, None, f"E4 summaries{', standard errors taken as known' * summaries}")
     method = "E4 summaries, REML, Hartung-Knapp with guard"
     if len(estimates) < 3:
         return Finding(None, None, _few(len(estimates)), method)

@@ -111,6 +111,9 @@ def read_frame(frame: pd.DataFrame, columns: Columns, *, metric: str, analysis: 
     searched = (frame[columns.phase] == SEARCH).to_numpy() if columns.phase else np.zeros(len(frame), bool)
     final, curves = _split_budgets(frame, columns, run_of, kept & ~searched)
     scores, items = _scores(frame, columns, run_of)
+    if columns.run is None and columns.fold is None and not (scores["se"][final] > 0).all():
+        remedy = "leave such rows out, or name the column of the runs"
+        raise RecordsError("a standard error is not a positive number", where=columns.se, remedy=remedy)
     unsound = ~np.isfinite(scores["value"].to_numpy()) & final
     if columns.status:
         unsound |= (frame[columns.status] != "complete").to_numpy() & ~searched
@@ -161,6 +164,8 @@ def _objects(cells: list[Cell], codes: NDArray[np.int_]) -> NDArray[np.object_]:
 
 def _level_codes(column: "pd.Series[Any]") -> tuple[NDArray[np.int_], list[str]]:
     """Per row the place of its level, and the levels' names in order of appearance; equal names are one level."""
+    if column.dtype == object and bool in set(map(type, column)):  # 1 and True are equal, but two levels
+        column = column.map(level_name, na_action="ignore")
     codes, found = pd.factorize(column)
     if (codes < 0).any():
         raise RecordsError("a level is missing", where=str(column.name), remedy="give every row its level")
@@ -355,9 +360,10 @@ def _design(factors: Sequence[Factor], cells: Sequence[Cell]) -> str:
 def _folds(columns: Columns) -> Literal["none", "declared", "undeclared"]:
     if columns.fold:
         return "declared"
-    return "undeclared" if columns.run and looks_like_folds(columns.run) else "none"
+    named = [column for column in (columns.run, columns.block) if column]
+    return "undeclared" if any(map(looks_like_folds, named)) else "none"
 
 
 def looks_like_folds(column: str) -> bool:
     """Whether a column's name says that its values are cross-validation folds."""
-    return re.search(r"(^|[_\W])(cv|fold|folds)([_\W]|$)", column.lower()) is not None
+    return re.search(r"(^|[_\W])(cv|k?[_-]?folds?)([_\W\d]|ids?$|$)", column.lower()) is not None

@@ -18,10 +18,11 @@ def pass_gates(results: Sequence[Result], chain: Sequence[Sequence[int]], analys
 
     Serial: a family is tested once every test of the one before has rejected, so that its adjusted p-values are no
     smaller than the largest before it. Parallel: once any has, at the error rate that the accepted ones leave over
-    (truncated Holm; Dmitrienko, Tamhane and Wiens 2008, Biometrical Journal 50, 667-677).
+    (truncated Holm; Dmitrienko, Tamhane and Wiens 2008, Biometrical Journal 50, 667-677). Claims of equivalence wait
+    for the gate of their family too.
 
     Args:
-        results: already corrected within their families.
+        results: already corrected within their families, equivalence over all of them.
         chain: the places of each family's results, in the order of the plan.
         analysis: which gates, and alpha.
     """
@@ -38,8 +39,9 @@ def pass_gates(results: Sequence[Result], chain: Sequence[Sequence[int]], analys
             for i, p in zip(places, values, strict=True):
                 r = passed[i]
                 halved = 2.0 if r.contrast.family in ONE_SIDED else 1.0
-                equivalence = max(r.p_equivalence_adjusted, gate / 2)  # NaN stays
-                passed[i] = replace(r, p_adjusted=float(p) / halved, p_equivalence_adjusted=equivalence)
+                equivalence = max(r.p_equivalence_adjusted, gate / 2)
+                adjusted_p = max(float(p) / halved, r.p_adjusted)  # NaN stays
+                passed[i] = replace(r, p_adjusted=adjusted_p, p_equivalence_adjusted=equivalence)
             gate = max(gate, _opens(values, analysis.gatekeeping))
     return passed
 

@@ -50,7 +50,7 @@ class Layout:
         planned, complete, failed: runs per cell.
         problems: per cell, what is wrong with its runs: refusal -> what it is about.
         tried: per cell, the tuning trials spent on it; NaN where unknown.
-        hashes: per cell, item -> the test data it was measured on, where known.
+        hashes: per cell, item -> the test data its runs were measured on, where known.
         blocked: whether the run axis is the blocks.
         crossing: `crossed`: every run has a score on every group; `nested`: every run on one; else `partial`.
         errors: cells × groups, the test-set standard error of one run's score, or None where unknown.
@@ -68,7 +68,7 @@ class Layout:
     failed: NDArray[np.int_]
     problems: tuple[Mapping[Refusal, str], ...]
     tried: Array
-    hashes: tuple[Mapping[int, str], ...]
+    hashes: tuple[Mapping[int, set[str]], ...]
     blocked: bool
     crossing: Crossing
     errors: Array | None = None
@@ -131,12 +131,14 @@ def select_part(layout: Layout, contrast: Mapping[Cell, float], pooled: bool, *,
     used = np.asarray(weights != 0)
     sound = np.array([not problems for problems in layout.problems])
     rows = used | ((layout.complete > 0) & sound) if pooled else used
+    if layout.blocked and layout.crossing == "nested":  # a block is whole, or not, in each domain for itself
+        layout = _within(layout, ~np.isnan(layout.scores[used]).any(0))
     present = ~np.isnan(layout.scores)
     some = np.asarray(present.any(-1))
     full = np.asarray(present.all(-1)) if layout.crossing != "nested" else some
     keep = np.ones(some.shape[1], bool)
-    if layout.blocked and whole_blocks:
-        keep = full[rows].all(0)
+    if layout.blocked:
+        keep = full[rows].all(0) if whole_blocks else some[rows].any(0)
     owners = layout.owners[used][:, keep]
     owners = (owners if layout.crossing == "nested" else owners.max(-1)).ravel()
     trials = tuple(layout.names[owners[owners >= 0]])
@@ -158,6 +160,11 @@ def select_part(layout: Layout, contrast: Mapping[Cell, float], pooled: bool, *,
         loading=(plus / (plus + minus)) ** 0.5 if plus and minus else 0.5**0.5,
         note=_completeness(layout, used, len(trials)),
     )
+
+
+def _within(layout: Layout, whole: NDArray[np.bool_]) -> Layout:
+    """The same layout without the scores at other places, runs × groups, than these."""
+    return replace(layout, scores=np.where(whole, layout.scores, nan), owners=np.where(whole, layout.owners, -1))
 
 
 def bound_worst_case(
@@ -297,15 +304,14 @@ class _Table:
             return ""
         return f"{counts.max()} runs of {cell}, one of them {self.names[mine[enough[first[counts.argmax()]]]]}"
 
-    def hashes(self, place: NDArray[np.int_], n_cells: int) -> tuple[dict[int, str], ...]:
-        """Per cell, item -> its `eval_hash`; several, where its runs differ, joined."""
-        found: list[dict[int, str]] = [{} for _ in range(n_cells)]
+    def hashes(self, place: NDArray[np.int_], n_cells: int) -> tuple[dict[int, set[str]], ...]:
+        """Per cell, item -> its `eval_hash`; several, where its runs differ."""
+        found: list[dict[int, set[str]]] = [{} for _ in range(n_cells)]
         if "eval_hash" in self.scores:
             rows = self.scores.assign(cell=place[self.scores["run"].to_numpy(int)])
             rows = rows[rows["eval_hash"].notna()].drop_duplicates(["cell", "item", "eval_hash"])
             for cell, item, kind in zip(rows["cell"], rows["item"], rows["eval_hash"], strict=True):
-                before = found[cell].get(item)
-                found[cell][item] = str(kind) if before is None else f"{before}+{kind}"
+                found[cell].setdefault(item, set()).add(str(kind))
         return tuple(found)
 
     def errors(self, place: NDArray[np.int_], n_cells: int) -> Array | None:
@@ -388,8 +394,10 @@ def _refuse(layout: Layout, used: NDArray[np.bool_], n_seeds: int) -> Refusal | 
     unlike = _compare(layout, used, cells)
     if unlike:
         return unlike
+    if not n_seeds:
+        return ONE_RUN.about("no block is complete in all compared cells") if layout.blocked else MISSING_DOMAINS
     if n_seeds < 2:
-        return ONE_RUN if n_seeds else ONE_RUN.about("no block is complete in all compared cells")
+        return ONE_RUN
     if said[IDENTICAL_RUNS]:
         return IDENTICAL_RUNS.about(said[IDENTICAL_RUNS])
     return TWO_RUNS if n_seeds == 2 else None
@@ -406,8 +414,8 @@ def _compare(layout: Layout, used: NDArray[np.bool_], cells: list[Cell]) -> Refu
         return UNEQUAL_TUNING.about(_shorten("; ".join(counts)))
     hashes = [found for found, u in zip(layout.hashes, used, strict=True) if u]
     for item in set.intersection(*(set(found) for found in hashes)) if hashes else ():
-        kinds = {found[item] for found in hashes}
-        if len(kinds) > 1 or any("+" in kind for kind in kinds):
+        kinds = set.union(*(found[item] for found in hashes))
+        if len(kinds) > 1:
             return OTHER_TEST_DATA.about(_shorten("; ".join(sorted(kinds))))
     return None
 
