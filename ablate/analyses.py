@@ -15,8 +15,8 @@ Correction = Literal["holm", "dunnett", "max_t", "benjamini_hochberg"]
 Gatekeeping = Literal["none", "serial", "parallel"]
 Family = Literal[
     "omnibus", "main", "simple", "pairs", "interaction", "leave_one_out", "step", "noninferiority", "retention",
-    "shapley", "share", "improvement", "robustness", "efficiency", "heterogeneity", "prediction", "best", "tuning",
-    "cost", "domain",
+    "shapley", "share", "improvement", "iqm", "robustness", "efficiency", "heterogeneity", "prediction", "best",
+    "tuning", "cost", "domain",
 ]  # fmt: skip
 
 # What a table shows unless the analysis names its families: what the design can answer.

@@ -19,8 +19,8 @@ from ablate.stats.effects import Effects
 # The order in which a table shows families; "domain" has a table of its own.
 FAMILIES = (
     "omnibus", "main", "leave_one_out", "step", "noninferiority", "retention", "interaction", "simple", "pairs",
-    "shapley", "share", "improvement", "robustness", "efficiency", "prediction", "heterogeneity", "best", "tuning",
-    "cost",
+    "shapley", "share", "improvement", "iqm", "robustness", "efficiency", "prediction", "heterogeneity", "best",
+    "tuning", "cost",
 )  # fmt: skip
 CONTRAST = ["metric", "stratum", "family", "factor", "level", "versus", "domain"]
 

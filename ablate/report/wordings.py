@@ -29,6 +29,7 @@ FAMILY_WORDS = {
     "shapley": "Shapley values (what each factor adds, averaged over all orders)",
     "share": "Shares of the total gain (Fieller intervals)",
     "improvement": "Probability of improvement (a run of the cell beats one of the baseline cell)",
+    "iqm": "Interquartile means (cell against the baseline cell)",
     "robustness": "Robustness (what a shift costs within a run, and what changes it)",
     "efficiency": "Sample efficiency (learning curves of runs)",
     "prediction": "In one new domain (prediction intervals)",

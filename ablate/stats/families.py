@@ -13,10 +13,10 @@ from ablate.stats.crossed import Crossed
 from ablate.stats.domains import answer_heterogeneity, answer_prediction, answer_robustness
 from ablate.stats.engines import REASONS
 from ablate.stats.expenses import answer_cost
-from ablate.stats.gains import answer_improvement, answer_retention, answer_shapley, answer_share
+from ablate.stats.gains import answer_improvement, answer_iqm, answer_retention, answer_shapley, answer_share
 from ablate.stats.inquiries import RUN_TARGETS, Inquiry
 from ablate.stats.layouts import select_part
-from ablate.stats.omnibus import judge_jointly, judge_jointly_on_new_domains
+from ablate.stats.omnibus import Omnibus, judge_jointly, judge_jointly_on_new_domains
 from ablate.stats.refusals import FEW_DOMAINS, MISSING_DOMAINS, Refusal
 from ablate.stats.results import Result
 from ablate.stats.selections import compare_with_best
@@ -67,9 +67,11 @@ def _judge_jointly(inquiry: Inquiry, question: Contrast, contrasts: list[Contras
     part = select_part(layout, question.weights, judge.variances == "pooled", whole_blocks=False)
     matrix = np.stack([layout.weigh(c.weights) for c in contrasts])
     refusal = part.refusal
-    found = None
+    found: Omnibus | Refusal | None = None
     if refusal is None:
-        if new_domains:
+        if layout.crossing == "nested":
+            method, found = judge.method("nested", layout), MISSING_DOMAINS
+        elif new_domains:
             method = replace(judge, variances="pooled").method("mixed", layout, "Kenward-Roger F")
             few = FEW_DOMAINS.about(f"there are {len(layout.groups)}")
             found = (
@@ -77,7 +79,7 @@ def _judge_jointly(inquiry: Inquiry, question: Contrast, contrasts: list[Contras
                 if len(layout.groups) < 3
                 else judge_jointly_on_new_domains(layout.scores, matrix, blocked=layout.blocked)
             )
-        elif not part.complete or layout.crossing != "crossed":
+        elif not part.complete or layout.crossing == "partial":
             method, found = judge.method("crossed", layout), MISSING_DOMAINS
         else:
             method = judge.method("crossed", layout, "Welch-James F" if judge.variances == "welch" else "F")
@@ -109,19 +111,19 @@ def _judge_jointly(inquiry: Inquiry, question: Contrast, contrasts: list[Contras
 def _best(inquiry: Inquiry) -> Iterator[Result]:
     """How far every cell is from the best of the others, and which may be the best."""
     layout, plan = inquiry.layout, inquiry.plan
-    for target in RUN_TARGETS:
+    for target in RUN_TARGETS if len(layout.cells) > 1 else ():
         questions = [Contrast("best", "cell", str(cell), "the best other", {cell: 1.0}) for cell in layout.cells]
         everything = dict(zip(layout.cells, [1.0, *[-1.0] * (len(layout.cells) - 1)], strict=True))
         part = select_part(layout, everything, True)
         refusal = part.refusal
-        if refusal is None and not part.complete:
+        if refusal is None and (not part.complete or layout.crossing == "nested"):
             refusal = MISSING_DOMAINS
         if refusal is None and target == "new_domains" and len(layout.groups) < 3:
             refusal = FEW_DOMAINS.about(f"there are {len(layout.groups)}")
         shared: dict[str, Any] = {
             "trials": part.trials, "n_runs": len(part.trials), "n_seeds": part.n_seeds, "n_domains": len(layout.groups),
             "simultaneous": False, "family_size": len(questions), "correction": "mcb",
-            "level_ci": 1 - plan.analysis.alpha,
+            "level_ci": inquiry.level(part.n_seeds),
         }  # fmt: skip
         if refusal is not None:
             yield from (inquiry.result(question, target, refusal, **shared) for question in questions)
@@ -129,7 +131,7 @@ def _best(inquiry: Inquiry) -> Iterator[Result]:
         sign = 1 if plan.direction == "maximize" else -1
         engine = Crossed(layout.blocked, inquiry.judge.variances)
         found = compare_with_best(
-            part.scores, engine, target, level=1 - plan.analysis.alpha, direction="max" if sign > 0 else "min"
+            part.scores, engine, target, level=shared["level_ci"], direction="max" if sign > 0 else "min"
         )
         for i, question in enumerate(questions):
             ends = sorted((sign * float(found.low[i]), sign * float(found.high[i])))
@@ -159,6 +161,7 @@ ANSWERS: dict[Family, Callable[[Inquiry], Iterator[Result]]] = {
     "shapley": answer_shapley,
     "share": answer_share,
     "improvement": answer_improvement,
+    "iqm": answer_iqm,
     "robustness": answer_robustness,
     "heterogeneity": answer_heterogeneity,
     "prediction": answer_prediction,

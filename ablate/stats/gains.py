@@ -9,15 +9,26 @@ import numpy as np
 from ablate.analyses import Comparison, Family, Target
 from ablate.errors import PlanError
 from ablate.factors import Cell, Level
+from ablate.stats.aggregates import interquartile_mean
 from ablate.stats.contrasts import JOIN, Contrast, combine
 from ablate.stats.crossed import Array, Crossed
 from ablate.stats.improvement import ProbabilityOfImprovement
 from ablate.stats.inquiries import RUN_TARGETS, Inquiry
 from ablate.stats.layouts import Part, select_part
 from ablate.stats.nested import Nested
-from ablate.stats.pivots import Transformed
+from ablate.stats.pivots import Student, Transformed
 from ablate.stats.ratios import Ratio
-from ablate.stats.refusals import FEW_DOMAINS, MISSING_DOMAINS, NO_TOTAL, NOT_ESTIMABLE, TWO_RUNS, Refusal
+from ablate.stats.refusals import (
+    FEW_DOMAINS,
+    IDENTICAL_RUNS,
+    MISSING_DOMAINS,
+    NO_TOTAL,
+    NOT_ESTIMABLE,
+    ONE_RUN,
+    TWO_RUNS,
+    Refusal,
+)
+from ablate.stats.resampling import Resampling, Scheme
 from ablate.stats.results import Result
 from ablate.stats.shares import find_shares
 
@@ -40,7 +51,6 @@ def answer_share(inquiry: Inquiry) -> Iterator[Result]:
     if refusal is not None:
         yield from (inquiry.result(total, target, refusal) for target in RUN_TARGETS)
         return
-    level = 1 - inquiry.plan.analysis.alpha / len(contrasts)
     for contrast in contrasts if len(contrasts) > 1 else ():  # one factor has all of it
         for target in RUN_TARGETS:
             made = _ratio(inquiry, contrast, total.weights, target)
@@ -48,6 +58,7 @@ def answer_share(inquiry: Inquiry) -> Iterator[Result]:
                 yield replace(made, simultaneous=False)
                 continue
             ratio, fields = made
+            level = inquiry.level(fields["n_seeds"], len(contrasts))
             yield inquiry.result(
                 contrast,
                 target,
@@ -81,14 +92,15 @@ def answer_improvement(inquiry: Inquiry) -> Iterator[Result]:
             crossing = inquiry.layout.crossing
             if refusal is None and crossing == "partial":
                 refusal = MISSING_DOMAINS
-            if refusal is not None:
+            if refusal is not None and refusal.code not in (ONE_RUN.code, TWO_RUNS.code):
                 yield inquiry.result(question, target, refusal, **fields)
                 continue
             arms = [sign * part.scores[part.weights * side > 0][0] for side in (1, -1)]
             arms = [arm[~np.isnan(arm).all(-1)] for arm in arms] if not inquiry.layout.blocked else arms
             found = ProbabilityOfImprovement(inquiry.layout.blocked, crossing == "nested")(*arms)
             lacking = found.lacks(target)
-            reasons: dict[str, Refusal] = {"runs": replace(TWO_RUNS, interval=False), "domains": FEW_DOMAINS}
+            few = replace(part.refusal or TWO_RUNS, interval=False)
+            reasons: dict[str, Refusal] = {"runs": few, "domains": FEW_DOMAINS}
             pivot = found.pivot(target)
             yield inquiry.result(
                 question,
@@ -100,6 +112,37 @@ def answer_improvement(inquiry: Inquiry) -> Iterator[Result]:
                 method="probability of improvement, placements of runs",
                 note="one arm wins throughout: no variance to test against" if lacking == "separated" else "",
             )
+
+
+def answer_iqm(inquiry: Inquiry) -> Iterator[Result]:
+    """Differences of interquartile means, which ignore the best and the worst quarter of all runs × domains."""
+    layout = inquiry.layout
+    nested = layout.crossing == "nested"
+    schemes: dict[Target, Scheme] = {
+        "these_domains": "stratified" if nested else "runs",
+        "new_domains": "domains" if nested else "pigeonhole",
+    }
+    for contrast in inquiry.contrasts("simple"):
+        question = replace(contrast, family="iqm")
+        part = select_part(layout, contrast.weights, False)
+        for target in RUN_TARGETS:
+            refusal = contrast.refusal or part.refusal
+            if refusal is None and layout.crossing == "partial":
+                refusal = MISSING_DOMAINS
+            if refusal is None and target == "new_domains" and len(layout.groups) < 3:
+                refusal = FEW_DOMAINS.about(f"there are {len(layout.groups)}")
+            if refusal is not None:
+                yield inquiry.result(question, target, replace(refusal, interval=False), **behind(inquiry, part))
+                continue
+            resample = Resampling(schemes[target], blocked=layout.blocked)
+            found = resample(part.scores, inquiry.rng, interquartile_mean, part.weights)
+            pivot = Student(float(found.estimate), float(found.se), float(found.df))
+            method = f"E6 resampling, {found.method}"
+            lacking = None if pivot.se > 0 else IDENTICAL_RUNS
+            yield inquiry.result(
+                question, target, lacking, **behind(inquiry, part), estimate=pivot.estimate, method=method,
+                pivot=pivot if pivot.se > 0 else None,
+            )  # fmt: skip
 
 
 def _shapley(inquiry: Inquiry, family: Family) -> tuple[list[Contrast], Refusal | None]:
@@ -140,7 +183,7 @@ def _retention(inquiry: Inquiry, comparison: Comparison, base: Mapping[str, Leve
         if refused is not None:
             yield inquiry.result(question, target, refused)
             continue
-        made = _ratio(inquiry, question, gains[1][0], target)
+        made = _ratio(inquiry, question, gains[1][0], target, 1 if inquiry.plan.direction == "maximize" else -1)
         if isinstance(made, Result):
             yield made
             continue
@@ -152,25 +195,31 @@ def _retention(inquiry: Inquiry, comparison: Comparison, base: Mapping[str, Leve
 
 
 def _ratio(
-    inquiry: Inquiry, numerator: Contrast, denominator: Mapping[Cell, float], target: Target
+    inquiry: Inquiry, numerator: Contrast, denominator: Mapping[Cell, float], target: Target, sign: int = 0
 ) -> tuple[Ratio, dict[str, Any]] | Result:
-    """The ratio of two contrasts and what is behind it, or the refused result."""
+    """The ratio of two contrasts and what is behind it, or the refused result.
+
+    Where the denominator has to be a gain, `sign` is that of gains.
+    """
     layout, judge = inquiry.layout, inquiry.judge
     every = {**numerator.weights, **denominator}
     part = select_part(layout, every, judge.variances == "pooled")
-    fields = {**behind(inquiry, part), "quantity": "share", "method": f"{judge.method('crossed', layout)}, Fieller"}
+    nested = layout.crossing == "nested" or judge.folds
+    method = f"{judge.method('nested' if nested else 'crossed', layout)}, Fieller"
+    fields = {**behind(inquiry, part), "quantity": "share", "method": method}
     refusal = part.refusal if part.refusal is not None or part.complete else MISSING_DOMAINS
     if refusal is None and target == "new_domains" and len(layout.groups) < 3:
         refusal = FEW_DOMAINS.about(f"there are {len(layout.groups)}")
     if refusal is not None:
         return inquiry.result(numerator, target, refusal, **fields)
-    engine = (
-        Nested(layout.blocked, judge.folds) if layout.crossing == "nested" else Crossed(layout.blocked, judge.variances)
-    )
     weights = [_rows(layout.weigh(c), part, layout.weigh(every)) for c in (numerator.weights, denominator)]
+    if np.linalg.matrix_rank(np.stack(weights)) < 2:
+        known = NOT_ESTIMABLE.about("both are multiples of one contrast, so that their ratio is known")
+        return inquiry.result(numerator, target, known, **fields)
+    engine = Nested(layout.blocked, judge.folds) if nested else Crossed(layout.blocked, judge.variances)
     ratio = Ratio(part.scores, weights[0], weights[1], engine, target)  # type: ignore[arg-type]
-    if not ratio.bounded(1 - inquiry.plan.analysis.alpha):
-        gain = float((weights[1] @ np.nanmean(part.scores, axis=1)).mean())
+    gain = float((weights[1] @ np.nanmean(part.scores, axis=1)).mean())
+    if gain * sign < 0 or not ratio.bounded(inquiry.level(part.n_seeds)):
         return inquiry.result(numerator, target, NO_TOTAL.about(f"it is {gain:.4g}"), **fields)
     return ratio, fields
 

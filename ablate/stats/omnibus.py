@@ -84,8 +84,8 @@ def judge_jointly_on_new_domains(scores: Array, contrasts: Array, *, blocked: bo
         blocked: runs at the same place of the run axis share a block.
     """
     basis = _row_space(np.asarray(contrasts, float))
-    used = ~np.isnan(scores).all((1, 2))
-    rows, basis = Rows.of(np.asarray(scores, float)[used]), basis[:, used]
+    used = np.asarray(~np.isnan(scores).all((1, 2)))
+    rows, basis = Rows.of(np.asarray(scores, float)[used], np.ones(int(used.sum()), bool)), basis[:, used]
     cells = basis.shape[1]
     mean = np.full((1, cells), cells**-0.5)
     rest = np.linalg.svd(np.concatenate([basis, mean]))[2][len(basis) + 1 :]
