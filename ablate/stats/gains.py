@@ -59,6 +59,10 @@ def answer_share(inquiry: Inquiry) -> Iterator[Result]:
                 continue
             ratio, fields = made
             level = inquiry.level(fields["n_seeds"], len(contrasts))
+            if not ratio.bounded(level):
+                refused = NO_TOTAL.about("at the level of all shares together")
+                yield inquiry.result(contrast, target, refused, **fields, simultaneous=False)
+                continue
             yield inquiry.result(
                 contrast,
                 target,
