@@ -135,12 +135,13 @@ def judge_source(source: Source, test: Test = "t", bounds: tuple[float, float] |
     if test == "sign_flip" and analysis.correction in ("dunnett", "max_t"):
         raise PlanError("a max-t correction is for t", where="test", remedy="use `correction: holm`")
     layouts = list(build_layouts(source))
+    families = plan.families if analysis.families else sorted(plan.families, key=lambda family: family == "domain")
     judge = Judge(analysis.variances, test, analysis.alpha, source.folds == "declared")
     results = [
         result
         for layout in layouts
         for inquiry in [Inquiry(source, layout, judge, bounds, rng)]
-        for family in sorted(plan.families, key=lambda family: family == "domain")
+        for family in families
         for result in answer(family, inquiry)
     ]
     results = [equivalence.compute_p(result, plan.direction) for result in results]

@@ -92,9 +92,10 @@ def _corrections(source: Source, results: Sequence[Result]) -> Iterator[str]:
             "follow the adjusted p, and Holm's may be decided where the interval just crosses zero or the margin."
         )
     if source.plan.analysis.gatekeeping != "none":
+        tested = dict.fromkeys(r.family[0] for r in results if r.family_size and r.simultaneous)
         yield (
-            f"Gates ({source.plan.analysis.gatekeeping}): families are tested in the order {', '.join(sizes)}, so that "
-            f"{alpha:g} is the error rate of all of them together."
+            f"Gates ({source.plan.analysis.gatekeeping}): families are tested in the order {', '.join(tested)}, so "
+            f"that {alpha:g} is the error rate of all of them together."
         )
 
 
