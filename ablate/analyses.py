@@ -29,7 +29,7 @@ DEFAULT_FAMILIES: dict[str, tuple[Family, ...]] = {
 
 
 # Settings that the first plans did not have.
-LATER = ("engine", "gatekeeping", "looks", "spending", "clean", "costs", "threshold")
+LATER = ("engine", "gatekeeping", "looks", "spending", "clean", "costs", "threshold", "sampler")
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ class Analysis:
         clean: the domain group that shifted ones are compared with (family `robustness`).
         costs: metrics of the whole run that are costs (family `cost`), such as `latency_p50`.
         threshold: the score to be reached (family `efficiency`); None compares areas under the curve alone.
+        sampler: what proposed the tuning trials (family `tuning`); only those of `random` are independent.
     """
 
     target: Target = "these_domains"
@@ -109,6 +110,7 @@ class Analysis:
     clean: str | None = None
     costs: tuple[str, ...] = ()
     threshold: float | None = None
+    sampler: str | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in [

@@ -252,6 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--clean", metavar="DOMAIN", help="what shifted domains are compared with (family robustness)")
     add("--costs", type=_names, metavar="C,...", help="columns or metrics that are costs (family cost)")
     add("--threshold", type=float, help="the score to be reached (family efficiency)")
+    add("--sampler", help="what proposed the tuning trials (family tuning)")
     group = parser.add_argument_group("reading and writing")
     group.add_argument("--study-name", help="which Optuna study")
     group.add_argument("--samples", action="store_true", default=None, help="lm-evaluation-harness: per-sample logs")

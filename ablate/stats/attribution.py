@@ -64,6 +64,7 @@ class PlanOptions(TypedDict, total=False):
     clean: str | None
     costs: Sequence[str] | None
     threshold: float | None
+    sampler: str | None
 
 
 class Options(FrameOptions, PlanOptions, total=False):
@@ -98,7 +99,7 @@ def attribute(
             `ablate.stats.frames.Columns`. Without `run`, a row with `se` is a summary. And what the plan declares, or
             would: `metric`, `direction`, `margin`, and the settings of `ablate.analyses.Analysis` (`target`, `alpha`,
             `families`, `correction`, `variances`, `comparisons`, `engine`, `gatekeeping`, `looks`, `spending`,
-            `clean`, `costs`, `threshold`). Given with records they override the plan, and the notes say so.
+            `clean`, `costs`, `threshold`, `sampler`). Given with records they override the plan, and the notes say so.
 
     Raises:
         PlanError: an option that does not exist or does not fit.

@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablate.errors import PlanError
+from ablate.factors import Cell
+from ablate.stats.budgets import TuningBudget
 from ablate.stats.contrasts import Contrast
 from ablate.stats.crossed import Array, Crossed
 from ablate.stats.gains import DESCRIBED, behind
 from ablate.stats.inquiries import Inquiry
 from ablate.stats.layouts import Layout, select_part
-from ablate.stats.refusals import MISSING_DOMAINS, NOT_ESTIMABLE, Refusal
+from ablate.stats.refusals import MISSING_DOMAINS, NO_TRIALS, NOT_ESTIMABLE, Refusal
 from ablate.stats.results import Result
 from ablate.stats.tradeoffs import Exact, compare_costs, share_front
 
@@ -107,3 +109,44 @@ def _front(inquiry: Inquiry, tables: dict[str, Array]) -> Iterator[Result]:
             simultaneous=False, verdict=DESCRIBED, method="E6 resampling of runs",
             note="how often no other cell beats it on everything, if runs are drawn anew",
         )  # fmt: skip
+
+
+def answer_tuning(inquiry: Inquiry) -> Iterator[Result]:
+    """The best score to expect of 1, 2, 4, ... tuning trials of every cell, and its distance to the baseline cell's.
+
+    Raises:
+        PlanError: the sampler is not declared, or its trials are not independent.
+    """
+    analysis, direction = inquiry.plan.analysis, inquiry.plan.direction
+    method = TuningBudget(str(analysis.sampler), direction, level=1 - analysis.alpha)
+    searched = {cell: _searched(inquiry, cell) for cell in inquiry.layout.cells}
+    most = min((len(values) for values in searched.values()), default=0)
+    if most < 3:
+        question = Contrast("tuning", "best of n", "every cell", "", {})
+        yield inquiry.result(question, "these_domains", NO_TRIALS.about(f"the fewest are {most}"))
+        return
+    budgets = [2**i for i in range(most.bit_length())]
+    first, *_ = inquiry.layout.cells
+    for cell, values in searched.items():
+        curves = [(method(values, budgets, inquiry.rng), "score", "")]
+        if cell != first:
+            apart = method.compare(values, searched[first], budgets, inquiry.rng)
+            curves.append((apart, "difference", str(first)))
+        for curve, quantity, beside in curves:
+            for i, n in enumerate(budgets):
+                question = Contrast("tuning", f"best of {n}", str(cell), beside, {cell: 1.0})
+                ends = float(curve.low[i]), float(curve.high[i])
+                spread = f"resamples reach from {ends[0]:.4g} to {ends[1]:.4g}: too few trials for an interval"
+                yield inquiry.result(
+                    question, "these_domains", estimate=float(curve.expected[i]), quantity=quantity,
+                    ends=ends if curve.nominal[i] else None, level_ci=1 - analysis.alpha, simultaneous=False,
+                    verdict=DESCRIBED, method="E6 resampling of tuning trials", note="" if curve.nominal[i] else spread,
+                    n_runs=len(values),
+                )  # fmt: skip
+
+
+def _searched(inquiry: Inquiry, cell: Cell) -> Array:
+    """The scores of a cell's tuning trials."""
+    rows = inquiry.source.searched
+    mine = [found.agrees({**inquiry.layout.levels, **cell}) for found in rows["cell"]]
+    return np.asarray(rows["value"].to_numpy(float)[np.array(mine, bool)])

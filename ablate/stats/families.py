@@ -12,7 +12,7 @@ from ablate.stats.contrasts import Contrast
 from ablate.stats.crossed import Crossed
 from ablate.stats.domains import answer_heterogeneity, answer_prediction, answer_robustness
 from ablate.stats.engines import REASONS
-from ablate.stats.expenses import answer_cost
+from ablate.stats.expenses import answer_cost, answer_tuning
 from ablate.stats.gains import answer_improvement, answer_iqm, answer_retention, answer_shapley, answer_share
 from ablate.stats.inquiries import RUN_TARGETS, Inquiry
 from ablate.stats.layouts import select_part
@@ -166,6 +166,7 @@ ANSWERS: dict[Family, Callable[[Inquiry], Iterator[Result]]] = {
     "heterogeneity": answer_heterogeneity,
     "prediction": answer_prediction,
     "best": _best,
+    "tuning": answer_tuning,
     "cost": answer_cost,
     "domain": _domain,
 }

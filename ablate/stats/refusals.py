@@ -135,3 +135,8 @@ FEW_BLOCKS = Refusal(
     "a joint test of several contrasts within blocks needs more blocks than contrasts",
     "run more seeds of every cell, declare `variances: pooled`, or read the contrasts one by one",
 )
+NO_TRIALS = Refusal(
+    "R21",
+    "a tuning curve needs three or more tuning trials of every cell",
+    "run them, or name the column that says `search` of tuning trials as `phase`",
+)
