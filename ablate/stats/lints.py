@@ -26,10 +26,11 @@ from ablate.stats.refusals import (
     UNEQUAL_TUNING,
     Refusal,
 )
-from ablate.stats.rosters import Roster, enrol
+from ablate.stats.rosters import Codes, Roster, enrol
 
 Severity = Literal["error", "warning", "note"]
 SHOWN = 12  # places that a lint names
+MAYBE, SURE = 0.05, 0.001  # pairs of runs that would agree by chance, below which they are named
 LISTED = 50_000_000  # combinations of levels, or of cells and places, among which the missing ones are looked for
 
 
@@ -93,22 +94,47 @@ def _make(
 
 
 def find_identical_runs(roster: Roster) -> list[Lint]:
-    """Runs with the same scores, bit for bit, under two names: in one cell or in two."""
-    if not roster.has_runs or not len(roster.value):
+    """Runs with the same scores, bit for bit, under two names: in one cell or in two.
+
+    Coarse scores (right or wrong, tenths) agree by chance: runs are named only where fewer than `MAYBE` such pairs
+    would be expected (see `_agree`), and for certain where fewer than `SURE` would, or where all scores are one.
+    """
+    rows = np.flatnonzero(np.isfinite(roster.value))
+    if not roster.has_runs or not len(rows):
         return []
-    order = np.argsort(roster.unit, kind="stable")
-    starts = np.flatnonzero(np.diff(roster.unit[order], prepend=-1))
-    marks = _mix(roster.place[order].astype(np.uint64), roster.value[order].view(np.uint64))
+    rows = rows[np.argsort(roster.unit[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(roster.unit[rows], prepend=-1))
+    marks = _mix(roster.place[rows].astype(np.uint64), roster.value[rows].view(np.uint64))
     sums = np.add.reduceat(marks, starts)  # wraps: a sum of hashes does not depend on the order of rows
-    sizes = np.diff(starts, append=len(order))
-    seen = pd.DataFrame({"sum": sums, "size": sizes, "unit": roster.unit[order][starts]})
-    twins = seen[seen.duplicated(["sum", "size"], keep=False)].sort_values(["sum", "size", "unit"])
-    coarse = len(np.unique(roster.value)) < len(roster.value) / 2
-    twins = twins[twins["size"] >= (COINCIDENCE if coarse else 1)]
+    sizes = np.diff(starts, append=len(rows))
+    runs = pd.DataFrame({"sum": sums, "size": sizes, "unit": roster.unit[rows][starts]})
+    twins = runs[runs.duplicated(["sum", "size"], keep=False)].sort_values(["sum", "size", "unit"])
+    if twins.empty:
+        return []
+    values = np.unique(roster.value[rows], return_counts=True)[1]
+    expected = len(runs) * (len(runs) - 1) / 2 * _agree(values, marks, roster.place[rows]) ** twins["size"]
+    few, alike = twins["size"] < COINCIDENCE, len(values) == 1
+    twins = twins[np.where(few, len(values) > len(rows) / 2, alike | (expected < MAYBE))]
     sets = sorted(tuple(units) for _, units in twins.groupby(["sum", "size"])["unit"])
     about = [" = ".join(roster.name_unit(unit) for unit in units) for units in sets]
-    sure = not twins.empty and bool(twins["size"].max() >= COINCIDENCE)
-    return _make(IDENTICAL_RUNS, "runs have the same scores, bit for bit", "error" if sure else "warning", about)
+    severity: Severity = "error" if bool((~few & (alike | (expected < SURE))).any()) else "warning"
+    return _make(IDENTICAL_RUNS, "runs have the same scores, bit for bit", severity, about)
+
+
+def _agree(values: Codes, marks: NDArray[np.uint64], place: Codes) -> float:
+    """How often two scores agree by chance: in the whole table or, if that is more, of one place.
+
+    Items that are hard, or easy, for every run make runs agree more often than the scores of the table do. The mean
+    over places is geometric, so that its power is the chance for all of them; places with fewer than five runs say
+    little of it and are left out.
+    """
+    whole = (values * (values - 1.0)).sum() / max(values.sum() * (values.sum() - 1.0), 1.0)
+    first, counts = np.unique(marks, return_index=True, return_counts=True)[1:]
+    runs = np.bincount(place).astype(np.float64)
+    ties = np.bincount(place[first], counts * (counts - 1.0), minlength=len(runs))
+    many = runs >= 5
+    rates = np.maximum(ties[many], 2.0) / (runs[many] * (runs[many] - 1.0))
+    return float(max(whole, np.exp(np.log(rates).mean()) if many.any() else 0.0))
 
 
 def _mix(place: NDArray[np.uint64], bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
