@@ -136,7 +136,7 @@ class Inquiry:
             )
 
     def _find(self, engine: str, layout: Layout, part: Part, contrast: Contrast, target: Target) -> Finding:
-        if self.source.summaries or engine == "summaries":
+        if self.source.summaries or (engine == "summaries" and not self.judge.folds):
             return judge_summaries(layout, part, layout.weigh(contrast.weights), target, self.source.summaries)
         return self.judge(engine, layout, part, target)
 

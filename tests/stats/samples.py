@@ -11,6 +11,7 @@ import pandas as pd
 from ablate.factors import Trial
 from ablate.plans import Plan
 from ablate.records import Records, measurements
+from ablate.stats.attribution import attribute
 
 CASES = Path(__file__).parents[1] / "cases"
 FACTORS = ("data", "objective", "size")
@@ -93,3 +94,24 @@ def noisy(
         ]
 
     return score
+
+
+def tabulate(scores: np.ndarray, *, nested: bool = False, key: str = "x") -> pd.DataFrame:
+    """A row per score of cells × seeds × domains, NaN left out; cells are named a, b, ...; runs are named apart."""
+    rows = [
+        {
+            key: "abcdefgh"[cell],
+            "seed": seed,
+            "run": f"{cell}.{seed}.{domain}" if nested else f"{cell}.{seed}",
+            "domain": f"d{domain:02}",
+            "y": scores[cell, seed, domain],
+        }
+        for cell, seed, domain in np.argwhere(~np.isnan(scores))
+    ]
+    return pd.DataFrame(rows)
+
+
+def rows_of(frame: pd.DataFrame, **options: Any) -> pd.DataFrame:
+    """What `attribute` says of a frame of `tabulate`; None leaves a column out."""
+    options = {"factors": ["x"], "run": "run", "domain": "domain", "value": "y", "families": ["main"], **options}
+    return attribute(frame, **{key: value for key, value in options.items() if value is not None}).frame
