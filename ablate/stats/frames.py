@@ -1,7 +1,7 @@
 """Frames: anybody's long table of scores as a source."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from math import prod
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from ablate.factors import Cell, Factor, level_name
 from ablate.plans import WHOLE, Plan
 from ablate.stats.sources import SEARCH, Source
 
+SILENT = "silent"  # the status of a run that has rows, and none of the metric judged
 SUMMARY = "summary"  # the run of a cell that has no runs, only a score and its standard error per domain
 
 
@@ -119,9 +120,8 @@ def read_frame(frame: pd.DataFrame, columns: Columns, *, metric: str, analysis: 
         unsound |= (frame[columns.status] != "complete").to_numpy() & ~searched
     status = np.full(len(ids), "complete", dtype=object)
     status[np.unique(run_of[unsound])] = "failed"
-    evidence = np.zeros(len(ids), bool)
-    evidence[run_of[~searched]] = True
-    status[~evidence] = SEARCH
+    status[~_among(run_of[~searched], len(ids))] = SEARCH
+    status[~_among(run_of[kept], len(ids))] = SILENT
     runs = pd.DataFrame(
         {
             "run": ids,
@@ -132,7 +132,7 @@ def read_frame(frame: pd.DataFrame, columns: Columns, *, metric: str, analysis: 
         }
     )
     blocks = int(pd.Series(block).nunique()) if columns.block and not columns.fold else 0
-    per_cell = np.bincount(cell_of[first][status != SEARCH], minlength=len(cells))
+    per_cell = np.bincount(cell_of[first][(status != SEARCH) & (status != SILENT)], minlength=len(cells))
     tuning = searched & kept
     return Source(
         runs,
@@ -140,7 +140,7 @@ def read_frame(frame: pd.DataFrame, columns: Columns, *, metric: str, analysis: 
         items,
         plan,
         {cell: blocks or int(per_cell[i]) for i, cell in enumerate(cells)},
-        (*note, *_count_searched(status)),
+        (*note, *_count_left(status, metric)),
         whole=_whole(frame, columns, run_of, others, plan.analysis.costs),
         curves=curves,
         searched=pd.DataFrame(
@@ -151,9 +151,20 @@ def read_frame(frame: pd.DataFrame, columns: Columns, *, metric: str, analysis: 
     )
 
 
-def _count_searched(status: NDArray[np.object_]) -> tuple[str, ...]:
-    n = int((status == SEARCH).sum())
-    return (f"{n} tuning trials are not evidence and were left out",) if n else ()
+def _among(runs: NDArray[np.int_], count: int) -> NDArray[np.bool_]:
+    """Per run, whether it is one of these."""
+    found = np.zeros(count, bool)
+    found[runs] = True
+    return found
+
+
+def _count_left(status: NDArray[np.object_], metric: str) -> Iterator[str]:
+    """What was left out, and why."""
+    searched, silent = int((status == SEARCH).sum()), int((status == SILENT).sum())
+    if searched:
+        yield f"{searched} tuning trials are not evidence and were left out"
+    if silent:
+        yield f"{silent} runs have no row of {metric} and were left out"
 
 
 def _objects(cells: list[Cell], codes: NDArray[np.int_]) -> NDArray[np.object_]:

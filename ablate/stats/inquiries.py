@@ -19,7 +19,17 @@ from ablate.stats.engines import REASONS, Finding, Judge, choose_engine, judge_s
 from ablate.stats.equivalence import join
 from ablate.stats.items import judge_models, single_runs
 from ablate.stats.layouts import Layout, Part, bound_worst_case, select_part
-from ablate.stats.refusals import FOLDS, NO_MARGIN, NO_STOPPING_RULE, UNEQUAL_FAILURES, Refusal
+from ablate.stats.refusals import (
+    FOLDS,
+    IDENTICAL_RUNS,
+    NO_MARGIN,
+    NO_STOPPING_RULE,
+    NOT_ESTIMABLE,
+    ONE_RUN,
+    TWO_RUNS,
+    UNEQUAL_FAILURES,
+    Refusal,
+)
 from ablate.stats.results import Result
 from ablate.stats.sources import Source
 
@@ -112,7 +122,7 @@ class Inquiry:
         if engine != "examples":
             findings = {target: self._find(engine, layout, part, contrast, target) for target in targets}
         if engine == "examples" or single_runs(self.source, layout, contrast):
-            findings["new_items"] = judge_models(self.source, layout, contrast)
+            findings["new_items"] = self._compare_models(layout, part, contrast)
         for target, finding in findings.items():
             found = self._hold(contrast, finding, part, margin)
             yield Result(
@@ -150,6 +160,15 @@ class Inquiry:
         variances = 1 / n if pooled else np.nanvar(means, axis=1, ddof=1) / n
         cells = [cell for cell in layout.cells if contrast.weights.get(cell)]
         return dict(zip(cells, map(float, variances), strict=True))
+
+    def _compare_models(self, layout: Layout, part: Part, contrast: Contrast) -> Finding:
+        """What one run per cell can say; that it is only one, or scored like another, is no reason against it here."""
+        if part.refusal is not None and part.refusal.code not in (ONE_RUN.code, TWO_RUNS.code, IDENTICAL_RUNS.code):
+            return Finding(None, None, replace(part.refusal, interval=False), REASONS["examples"][0])
+        if not single_runs(self.source, layout, contrast):
+            about = "engine `examples` was asked for, which needs one run of every cell and its single examples"
+            return Finding(None, None, NOT_ESTIMABLE.about(about), REASONS["examples"][0])
+        return judge_models(self.source, layout, contrast)
 
     def _hold(self, contrast: Contrast, found: Finding, part: Part, margin: float | None) -> Finding:
         """The finding, unless the question itself or the time of looking forbids a test."""

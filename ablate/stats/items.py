@@ -72,9 +72,9 @@ def judge_models(source: Source, layout: Layout, contrast: Contrast) -> Finding:
     shares = [np.maximum(sign * weights[used], 0.0) for sign in (1, -1)]
     sides = [[share @ cube[:, 0] for share in shares] for _, cube in found]
     if len(found) == 1:
-        grouped = units[0] if len(np.unique(units[0])) < len(units[0]) else None
+        (one, two), own = sides[0], units[0]
         try:
-            compared = compare_items(*sides[0], grouped)
+            compared = compare_items(one, two, own if len(np.unique(own)) < len(own) else None)
         except RecordsError as error:
             return Finding(None, None, IDENTICAL_RUNS.about(error.what), name)
         return Finding(compared.pivot, None, None, compared.method.replace("E5", name, 1))

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablate.errors import RecordsError
-from ablate.factors import Cell
+from ablate.factors import Cell, digest
 from ablate.stats.crossed import Array
 from ablate.stats.refusals import (
     FOLDS,
@@ -140,7 +140,7 @@ def select_part(layout: Layout, contrast: Mapping[Cell, float], pooled: bool, *,
     if layout.blocked:
         keep = full[rows].all(0) if whole_blocks else some[rows].any(0)
     owners = layout.owners[used][:, keep]
-    owners = (owners if layout.crossing == "nested" else owners.max(-1)).ravel()
+    owners = (owners if layout.crossing == "nested" else owners.max(-1, initial=-1)).ravel()
     trials = tuple(layout.names[owners[owners >= 0]])
     counts = (present & keep[:, None]).sum(1)[used]
     n_seeds = int(
@@ -308,8 +308,12 @@ class _Table:
         """Per cell, item -> its `eval_hash`; several, where its runs differ."""
         found: list[dict[int, set[str]]] = [{} for _ in range(n_cells)]
         if "eval_hash" in self.scores:
-            rows = self.scores.assign(cell=place[self.scores["run"].to_numpy(int)])
-            rows = rows[rows["eval_hash"].notna()].drop_duplicates(["cell", "item", "eval_hash"])
+            rows = self.scores[self.scores["eval_hash"].notna()]
+            if "example" in rows:  # every example has its own; all of a run's together are its test data
+                kinds = rows.drop_duplicates(["run", "item", "eval_hash"]).sort_values("eval_hash")
+                together = kinds.groupby(["run", "item"])["eval_hash"].agg(lambda k: digest([str(v) for v in k])[:12])
+                rows = together.reset_index()
+            rows = rows.assign(cell=place[rows["run"].to_numpy(int)]).drop_duplicates(["cell", "item", "eval_hash"])
             for cell, item, kind in zip(rows["cell"], rows["item"], rows["eval_hash"], strict=True):
                 found[cell].setdefault(item, set()).add(str(kind))
         return tuple(found)
