@@ -3,11 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import ablate as ab
 from ablate.analyses import Comparison
 from ablate.plans import plan
 from ablate.stats import refusals
+from ablate.stats.folds import correlated_t
+from ablate.stats.sequential import Spending
 from tests.stats.samples import make_records, noisy
 
 
@@ -151,6 +154,177 @@ def test_missing_trials_are_no_failures():
     assert "10 of 12 trials complete, 8 in blocks" in row.note
 
 
+def test_r07_a_cell_chosen_by_its_tuning_trials():
+    data = frame(5)
+    data["phase"] = data.data.map({"raw": "confirm", "clean": "search"})
+    found = judge(data, phase="phase")
+    for target in found.index:
+        assert_refused(found.loc[target], "R07")
+        assert "data=clean" in found.loc[target].note
+    rerun = data[data.data == "clean"].assign(phase="confirm", seed=data.seed + 5, score=frame(5, rng=1).score)
+    found = judge(pd.concat([data, rerun]), phase="phase")
+    expected = judge(pd.concat([data[data.data == "raw"], rerun]))
+    for target in found.index:
+        assert_tested(found.loc[target])
+        assert found.loc[target].p == expected.loc[target].p
+
+
+@pytest.mark.parametrize("spending", ["obrien_fleming", "pocock"])
+def test_r08_a_number_of_seeds_that_is_no_look(spending):
+    found = judge(frame(5), looks=(4, 8), spending=spending, margin=0.5)
+    for target in found.index:
+        assert_refused(found.loc[target], "R08")
+        assert "5 seeds, looks at 4, 8" in found.loc[target].note
+    for look, seeds in enumerate((4, 8)):
+        near = judge(frame(seeds), looks=(4, 8), spending=spending).loc["these_domains"]
+        assert_tested(near)
+        rule = Spending(spending, 0.05, (4, 8))
+        assert near.p == pytest.approx(rule.repeated_p(judge(frame(seeds)).loc["these_domains"].p, look))
+        assert near.level_ci == pytest.approx(rule.interval_level(look))
+        assert (near.p < 0.05) == (near.low > 0 or near.high < 0)
+
+
+def test_r08_holds_for_every_family():
+    data = frame(5, domains=6, cells=("raw", "clean", "more"))
+    families = ("omnibus", "improvement", "best", "prediction", "shapley", "iqm", "domain", "pairs")
+    options = {"factors": ["data"], "run": "seed", "domain": "domain", "value": "score", "families": families}
+    found = ab.attribute(data, **options, looks=(4, 8)).frame
+    assert set(found.family) == set(families)
+    for row in found.itertuples():
+        assert (row.refusal, row.verdict) == ("R08", "refused"), row.family
+        assert np.isnan([row.p, row.p_adjusted, row.low, row.high]).all(), row.family
+    near = ab.attribute(data, **options, looks=(5, 8)).frame
+    assert (near.refusal == "").all()
+    wider = near.level_ci[near.family == "best"] > 1 - 0.05
+    assert wider.all()
+
+
+def test_r09_unequal_tuning():
+    data = frame(5)
+    for tried in ({"raw": 0, "clean": 50}, {"raw": np.nan, "clean": 50}):
+        found = judge(data.assign(tuned=data.data.map(tried)), hpo_trials="tuned")
+        assert_refused(found.loc["these_domains"], "R09")
+        assert_refused(found.loc["new_domains"], "R09")
+    assert "data=clean: 50" in found.loc["new_domains"].note
+    for tried in ({"raw": 50, "clean": 50}, {"raw": np.nan, "clean": np.nan}):
+        assert_tested(judge(data.assign(tuned=data.data.map(tried)), hpo_trials="tuned").loc["these_domains"])
+
+
+def test_r13_heterogeneity_without_the_error_of_the_test_set():
+    data = frame(5, domains=6)
+    data["score"] += 9 * (data.data == "clean") * data.domain.map(lambda name: int(name[1:]))
+    row = judge(data, families=("heterogeneity",)).iloc[0]
+    assert_refused(row, "R13")
+    near = judge(data.assign(se=0.5), families=("heterogeneity",), se="se").iloc[0]
+    assert_tested(near)
+    assert (near.verdict, near.quantity) == ("varies", "sd")
+    few = data[data.domain < "d4"].assign(se=0.5)
+    assert_refused(judge(few, families=("heterogeneity",), se="se").iloc[0], "R12")
+    lacking = data.assign(se=np.where(data.index == 7, np.nan, 0.5))
+    assert_refused(judge(lacking, families=("heterogeneity",), se="se").iloc[0], "R13")
+
+
+def test_r14_is_a_flag_beside_a_test():
+    rng = np.random.default_rng(0)
+    data = frame(5, domains=6)
+    flat = data.assign(score=data.score - data.groupby(["data", "domain"]).score.transform("mean"))
+    flat["score"] += rng.normal(size=len(flat)) * 1e-3
+    found = judge(flat)
+    assert_tested(found.loc["new_domains"])
+    assert "R14" in found.loc["new_domains"].method
+    assert "R14" not in found.loc["these_domains"].method
+    assert found.loc["new_domains"].se == found.loc["these_domains"].se  # the largest variance stands
+    varied = data.assign(score=data.score + 9 * (data.data == "clean") * data.domain.map(lambda d: int(d[1:])))
+    assert "R14" not in judge(varied).loc["new_domains"].method
+
+
+def test_r15_shares_of_nothing():
+    rng = np.random.default_rng(3)
+
+    def table(gain):
+        rows = [
+            {"a": a, "b": b, "run": f"{a}{b}{s}", "y": gain * (a + 2 * b) + rng.normal()}
+            for a in (0, 1)
+            for b in (0, 1)
+            for s in range(6)
+        ]
+        columns = {"factors": ["a", "b"], "run": "run", "value": "y", "families": ["share", "shapley"]}
+        return ab.attribute(pd.DataFrame(rows), **columns).select(target="these_domains").frame
+
+    nothing, near = table(0.0), table(3.0)
+    for row in nothing[nothing.family == "share"].itertuples():
+        assert_refused(row, "R15")
+    for row in nothing[nothing.family == "shapley"].itertuples():
+        assert_tested(row)
+    assert (near.refusal == "").all()
+    assert np.isfinite(near[["low", "high"]]).all(axis=None)
+
+
+def test_r16_other_test_data():
+    data = frame(5)
+    by_cell = judge(data.assign(kind=data.data), eval_hash="kind")
+    for target in by_cell.index:
+        assert_refused(by_cell.loc[target], "R16")
+    one_run = data.data + ((data.seed == 2) & (data.domain == "d1")).map(str)
+    assert_refused(judge(data.assign(kind=one_run.str[-5:]), eval_hash="kind").loc["these_domains"], "R16")
+    for near in (data.domain, "a+b/c=", None):  # hashes are of a domain; some have signs in them; some are unknown
+        assert_tested(judge(data.assign(kind=near), eval_hash="kind").loc["these_domains"])
+
+
+def test_one_model_per_cell_speaks_of_its_examples_alone():
+    rng = np.random.default_rng(0)
+    rows = [
+        {"data": data, "seed": seed, "item": item, "score": rng.normal() + (data == "clean"), "kind": data}
+        for data in ("raw", "clean")
+        for seed in range(3)
+        for item in range(40)
+    ]
+    data = pd.DataFrame(rows)
+    one = data[data.seed == 0]
+    found = judge(one, domain=None, example="item")
+    assert_refused(found.loc["these_domains"], "R01")
+    expected = stats.ttest_rel(*(one[one.data == level].score for level in ("clean", "raw")))
+    assert_tested(found.loc["new_items"])
+    assert found.loc["new_items"].p == pytest.approx(expected.pvalue)
+    assert_refused(judge(one, domain=None, example="item", eval_hash="kind").loc["new_items"], "R16")
+    assert_refused(judge(one, domain=None, engine="examples").loc["new_items"], "R04")  # examples that are not named
+    assert_refused(judge(frame(1, 1), engine="examples").loc["new_items"], "R10")
+    assert_refused(judge(data, domain=None, example="item", engine="examples").loc["new_items"], "R10")  # which run?
+    assert "new_items" not in judge(data, domain=None, example="item").index
+
+
+def test_r17_summaries_of_shared_runs():
+    data = frame(5, domains=4).assign(se=0.1)
+    found = judge(data, engine="summaries", se="se")
+    for target in found.index:
+        assert_refused(found.loc[target], "R17")
+    alone = data[data.seed == 0].drop(columns="seed")
+    near = ab.attribute(alone, factors=["data"], domain="domain", value="score", se="se", families=["main"]).frame
+    for row in near.itertuples():
+        assert_tested(row)
+
+
+@pytest.mark.parametrize("name", ["fold", "cv_fold", "kfold", "Fold-id", "folds", "cv", "outer_fold", "fold1"])
+def test_r18_folds_are_no_replicates(name):
+    data = frame(5, domains=1).drop(columns="domain").rename(columns={"seed": name})
+    columns = {"factors": ["data"], "value": "score", "families": ["main"]}
+    found = ab.attribute(data, run=name, **columns).select(target="these_domains").frame.iloc[0]
+    assert_refused(found, "R18")
+    paired = data.assign(run=data.data + data[name].map(str))
+    assert_refused(ab.attribute(paired, run="run", block=name, **columns).frame.iloc[0], "R18")
+    near = ab.attribute(data, fold=name, **columns).select(target="these_domains").frame.iloc[0]
+    assert_tested(near)
+    sides = [data[data.data == level].sort_values(name).score.to_numpy() for level in ("clean", "raw")]
+    assert near.p == pytest.approx(correlated_t(sides[0] - sides[1], 1 / 5).p_value())
+
+
+@pytest.mark.parametrize("name", ["seed", "folder", "unfolded", "recv", "run"])
+def test_r18_is_about_folds_alone(name):
+    data = frame(5, domains=1).drop(columns="domain").rename(columns={"seed": name})
+    found = ab.attribute(data, factors=["data"], run=name, value="score", families=["main"]).frame.iloc[0]
+    assert_tested(found)
+
+
 def test_r10_a_contrast_without_its_cells():
     study = plan({"data": ["raw", "clean"], "loss": ["ce", "ls"]}, design="one_at_a_time", metric="accuracy")
     records = make_records(study, noisy({}))
@@ -250,5 +424,5 @@ def test_notes_say_what_to_do():
 
 def test_every_refusal_has_a_code_of_its_own_and_a_remedy():
     named = [value for value in vars(refusals).values() if isinstance(value, refusals.Refusal)]
-    assert len({r.code for r in named}) == len(named) == 20
+    assert sorted(r.code for r in named) == [f"R{n:02}" for n in range(1, len(named) + 1)]
     assert all(r.sentence and r.remedy for r in named)
