@@ -16,6 +16,7 @@ from ablate.stats.expenses import answer_cost, answer_tuning
 from ablate.stats.gains import answer_improvement, answer_iqm, answer_retention, answer_shapley, answer_share
 from ablate.stats.inquiries import RUN_TARGETS, Inquiry
 from ablate.stats.layouts import select_part
+from ablate.stats.learning import answer_efficiency
 from ablate.stats.omnibus import Omnibus, judge_jointly, judge_jointly_on_new_domains
 from ablate.stats.refusals import FEW_DOMAINS, MISSING_DOMAINS, Refusal
 from ablate.stats.results import Result
@@ -163,6 +164,7 @@ ANSWERS: dict[Family, Callable[[Inquiry], Iterator[Result]]] = {
     "improvement": answer_improvement,
     "iqm": answer_iqm,
     "robustness": answer_robustness,
+    "efficiency": answer_efficiency,
     "heterogeneity": answer_heterogeneity,
     "prediction": answer_prediction,
     "best": _best,
