@@ -203,7 +203,7 @@ def test_type_one_error_is_at_most_nominal():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("spread", "type_one"), [(1.0, 0.05), (2.5, 0.09)])
+@pytest.mark.parametrize(("spread", "type_one"), [(1.42, 0.05), (2.5, 0.08)])
 @pytest.mark.parametrize("tau", [0.0, 0.5, 1.0, 3.0])
 @pytest.mark.parametrize("k", [3, 5, 10])
 def test_type_one_error_and_prediction_are_as_documented(k, tau, spread, type_one):
@@ -211,7 +211,7 @@ def test_type_one_error_and_prediction_are_as_documented(k, tau, spread, type_on
     found = [pool(rng.normal(size=k) * np.hypot(se, tau), se) for _ in range(n)]
     assert np.mean([f.p < 0.05 for f in found]) <= type_one + 3 * (type_one * (1 - type_one) / n) ** 0.5
     inside = [f.prediction[0] <= new <= f.prediction[1] for f, new in zip(found, tau * rng.normal(size=n), strict=True)]
-    assert np.mean(inside) >= 0.87 - 3 * (0.87 * 0.13 / n) ** 0.5
+    assert np.mean(inside) >= 0.86 - 3 * (0.86 * 0.14 / n) ** 0.5
 
 
 def test_planted_moderator_is_found_and_explains():
