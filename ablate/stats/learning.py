@@ -23,7 +23,7 @@ BUDGET = ("costlier", "cheaper")  # more, or less, than the other needs
 
 
 def answer_efficiency(inquiry: Inquiry) -> Iterator[Result]:
-    """Areas under learning curves, budgets to the declared score, and the share of the baseline's data that a cell needs.
+    """Areas under learning curves, budgets to the declared score, and the share of the baseline's data a cell needs.
 
     That share is of the budget that gave the baseline its final score, to reach the same.
 
