@@ -30,6 +30,8 @@ COLUMNS: dict[str, str] = {
     "quantity": "what the estimate is, one of `QUANTITIES`: a difference unless said otherwise",
     "target": "these_domains (T1), new_domains (T2), or new_items (these trained models, other examples)",
     "estimate": "difference as measured, in units of the metric (negative is better where the metric is minimised)",
+    "percent": "the difference in per cent of what it is judged against, where that is not zero",
+    "g": "the difference in standard deviations of single runs (Hedges), where runs gave their own",
     "se": "standard error",
     "df": "degrees of freedom",
     "statistic": "t",

@@ -143,6 +143,8 @@ class Inquiry:
                 len(layout.groups),
                 part.loading,
                 self._spread(layout, part, contrast) if isinstance(found.components, Components) else {},
+                part.unit if layout.crossing == "crossed" else nan,
+                part.base,
             )
 
     def _find(self, engine: str, layout: Layout, part: Part, contrast: Contrast, target: Target) -> Finding:

@@ -93,13 +93,25 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What of a layout serves one contrast: `scores` and `weights` as engines take them, or the refusal."""
+    """What of a layout serves one contrast: `scores` and `weights` as engines take them, or the refusal.
+
+    Attributes:
+        estimate: the contrast, and `base` the mean of its negative side; NaN where a cell has no scores.
+        refusal: why it cannot be tested, or None.
+        complete: whether every run (blocked: in every block) has a score on every domain group.
+        unit: sum of squared weights over runs: the estimate's variance over that of one run's score.
+        trials, n_seeds: runs behind it, and runs per cell.
+        loading: as in `Result`.
+        note: what is missing.
+    """
 
     scores: Array
     weights: Array
     estimate: float
     refusal: Refusal | None
     complete: bool
+    unit: float
+    base: float
     trials: tuple[str, ...]
     n_seeds: int
     loading: float
@@ -149,17 +161,26 @@ def select_part(layout: Layout, contrast: Mapping[Cell, float], pooled: bool, *,
     scores = layout.scores[rows][:, keep]
     there = some[rows][:, keep]
     plus, minus = (int((some & keep).sum(1)[side].sum()) for side in (weights > 0, weights < 0))
+    basis = layout.scores[:, keep] if keep.any() else layout.scores
     return Part(
         scores=scores,
         weights=weights[rows],
-        estimate=_point(layout.scores[:, keep] if keep.any() else layout.scores, weights),
+        estimate=_point(basis, weights),
         refusal=_refuse(layout, used, n_seeds),
         complete=bool((full[rows][:, keep] == there).all() and (there.all() or not layout.blocked)),
+        unit=_unit(some[used][:, keep], weights[used]),
+        base=_point(basis, np.minimum(weights, 0.0)) * -1,
         trials=trials,
         n_seeds=n_seeds,
         loading=(plus / (plus + minus)) ** 0.5 if plus and minus else 0.5**0.5,
         note=_completeness(layout, used, len(trials)),
     )
+
+
+def _unit(there: NDArray[np.bool_], weights: Array) -> float:
+    """Squared weights over runs, of the cells that have runs."""
+    n = there.sum(1)
+    return float((weights**2 / n).sum()) if n.size and n.all() else nan
 
 
 def _within(layout: Layout, whole: NDArray[np.bool_]) -> Layout:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 from ablate.analyses import Target
@@ -12,6 +12,7 @@ from ablate.stats.crossed import Components
 from ablate.stats.nested import NestedComponents
 from ablate.stats.pivots import Pivot, Student
 from ablate.stats.refusals import NO_MARGIN, Refusal
+from ablate.stats.sizes import small_sample_factor
 
 ONE_SIDED = ("noninferiority", "retention")  # families whose p is of one side, and judged at alpha/2
 
@@ -29,6 +30,8 @@ class Result:
         margin: what it is compared with, or None.
         method, note, trials, n_runs, n_seeds, n_domains: as in `Effects`.
         spread: per cell the variance of its mean over runs, where cells are independent; for max-t.
+        unit: what the variance over runs of a single run's score would have to be multiplied by to give the estimate's.
+        base: the mean of what it is judged against.
         quantity: what the estimate is: a `difference`, or a word of `effects.QUANTITIES`.
         null: the estimate of no effect.
         words: the verdicts on an estimate clearly above and below that.
@@ -58,6 +61,8 @@ class Result:
     n_domains: int = 0
     loading: float = nan
     spread: Mapping[Cell, float] = field(default_factory=dict)
+    unit: float = nan
+    base: float = nan
     quantity: str = "difference"
     null: float = 0.0
     words: tuple[str, str] = ("better", "worse")
@@ -89,6 +94,13 @@ class Result:
             return self.ends
         return (nan, nan) if self.pivot is None else self.pivot.interval(self.level_ci)
 
+    def _in_run_deviations(self) -> float:
+        """Hedges' g: the estimate over the standard deviation of single runs, corrected for few degrees of freedom."""
+        if self.components is None or self.quantity != "difference" or isnan(self.unit):
+            return nan
+        variance, df = float(self.components.run) / self.unit, float(self.components.df_run)
+        return small_sample_factor(df) * self.estimate / variance**0.5 if variance > 0 and df > 1 else nan
+
     def row(self, metric: str, statistic: float) -> dict[str, Any]:
         """The row of `Effects`."""
         low, high = self.interval()
@@ -108,6 +120,8 @@ class Result:
             "quantity": self.quantity,
             "target": self.target,
             "estimate": self.estimate,
+            "percent": 100 * self.estimate / abs(self.base) if self.base and self.quantity == "difference" else nan,
+            "g": self._in_run_deviations(),
             "se": se,
             "df": student.df if student else nan,
             "statistic": statistic,
