@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 Array = NDArray[np.float64]
+DENSE = 200_000  # entries of F up to which a sparse matrix does not pay
 FLOOR = 1e-10  # least residual variance, as a share of the variance about the fixed effects
 
 
@@ -60,13 +61,22 @@ class Effect:
         return [np.outer(unit[r], unit[s]) if r == s else np.outer(unit[r], unit[s]) + np.outer(unit[s], unit[r])
                 for r, s in pairs]  # fmt: skip
 
-    def design(self) -> Any:
-        """Z, rows × (levels · k), sparse."""
-        codes = np.asarray(self.codes)
+    @cached_property
+    def levels(self) -> int:
+        """Levels of the factor."""
+        return int(np.max(self.codes)) + 1
+
+    def design(self, dense: bool = False) -> Any:
+        """Z, rows × (levels · k), sparse or not."""
         rows, width = self.columns.shape
-        places = (codes[:, None] * width + np.arange(width)).ravel()
-        shape = rows, (int(codes.max()) + 1) * width
-        return sparse.csr_array((self.columns.ravel(), places, np.arange(0, rows * width + 1, width)), shape=shape)
+        places = np.asarray(self.codes)[:, None] * width + np.arange(width)
+        shape = rows, self.levels * width
+        if dense:
+            out = np.zeros(shape)
+            np.put_along_axis(out, places, self.columns, 1)
+            return out
+        ends = np.arange(0, rows * width + 1, width)
+        return sparse.csr_array((self.columns.ravel(), places.ravel(), ends), shape=shape)
 
     def root(self, theta: Array) -> Array:
         """Lower Cholesky factor of the covariance of a level's draws; raises LinAlgError if it is not definite."""
@@ -151,39 +161,40 @@ class Design:
 def cross(y: Array, fixed: Array, effects: Sequence[Effect], groups: NDArray[np.int_] | None) -> Design:
     """The cross-products; y must already be free of the fixed effects' least-squares fit."""
     n, width = fixed.shape
-    one = groups is None or int(groups.max()) == 0
-    designs = [effect.design() for effect in effects]
-    simple = [i for i, effect in enumerate(effects) if one and effect.width == 1]
-    own = max(simple, key=lambda i: designs[i].shape[1], default=None)
-    dense = np.column_stack([fixed, y])
-    others = [z for i, z in enumerate(designs) if i != own]
-    kept = sparse.hstack(others, format="csr") if others else sparse.csr_array((n, 0))
-    grams = []
-    for rows in [slice(None)] if one else [np.flatnonzero(groups == g) for g in range(int(groups.max()) + 1)]:  # type: ignore[union-attr]
-        d, z = dense[rows], kept[rows] if not one else kept
-        across = z.T @ d
-        grams.append(np.block([[d.T @ d, across.T], [across, (z.T @ z).toarray()]]))
-    absorbed, diagonal = np.empty((0, grams[0].shape[0])), np.empty(0)
+    groups = np.zeros(n, int) if groups is None else groups
+    counts = np.bincount(groups).astype(float)
+    simple = [i for i, effect in enumerate(effects) if len(counts) == 1 and effect.width == 1]
+    own = max(simple, key=lambda i: effects[i].levels, default=None)
+    dense = n * (width + 1 + sum(effect.levels * effect.width for effect in effects)) <= DENSE
+    others = [effect.design(dense) for i, effect in enumerate(effects) if i != own]
+    known = np.column_stack([fixed, y])
+    kept = np.hstack([known, *others]) if dense else sparse.hstack([sparse.csr_array(known), *others], format="csr")
+    pieces = [kept] if len(counts) == 1 else [kept[groups == g] for g in range(len(counts))]
+    grams = np.array([_written(piece.T @ piece) for piece in pieces])
+    absorbed, diagonal = np.empty((0, kept.shape[1])), np.empty(0)
     if own is not None:
-        z = designs[own].T.tocsr()
-        absorbed, diagonal = np.hstack([z @ dense, (z @ kept).toarray()]), np.asarray(z.multiply(z).sum(1)).ravel()
-    counts = np.array([float(n)]) if one else np.bincount(groups).astype(float)  # type: ignore[arg-type]
+        absorbed = _written(effects[own].design(dense).T @ kept)
+        diagonal = np.bincount(effects[own].codes, effects[own].columns[:, 0] ** 2).astype(float)
     total = float(y @ y) / (n - width)
-    placed, parts, start = _places(effects, designs, own, width + 1, total)
+    placed, parts, start = _places(effects, own, width + 1, total)
     start = np.concatenate([start, np.full(len(counts), total / (len(effects) + 1))])
-    return Design(counts, width, np.array(grams), absorbed, diagonal, placed, parts, start, FLOOR * total)
+    return Design(counts, width, grams, absorbed, diagonal, placed, parts, start, FLOOR * total)
+
+
+def _written(matrix: Any) -> Array:
+    return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix)
 
 
 def _places(
-    effects: Sequence[Effect], designs: Sequence[Any], own: int | None, column: int, total: float
+    effects: Sequence[Effect], own: int | None, column: int, total: float
 ) -> tuple[tuple[tuple[Effect, slice | None, slice], ...], tuple[Part, ...], Array]:
     placed: list[tuple[Effect, slice | None, slice]] = []
     parts: list[Part] = []
     start: list[float] = []
-    for i, (effect, design) in enumerate(zip(effects, designs, strict=True)):
+    for i, effect in enumerate(effects):
         place = None
         if i != own:
-            place = slice(column, column + design.shape[1])
+            place = slice(column, column + effect.levels * effect.width)
             column = place.stop
         placed.append((effect, place, slice(len(parts), len(parts) + len(effect.mixes))))
         size = (effect.columns**2).mean(0)

@@ -112,6 +112,13 @@ class Absorbed(Equations):
     def _diagonal(self) -> Array:
         return np.asarray(self.shrink * self.design.diagonal / self.residual[0])
 
+    @property
+    def between(self) -> tuple[Array, Array, Array]:
+        """Z_e'PZ_e, Z_e'Py and Z_e'V⁻¹X of the absorbed effect."""
+        inverse, projected, low, other = self._lows
+        w = self.design.width
+        return np.diag(self._diagonal) - low.T @ low - other.T @ other, projected[:, w], inverse[:, :w]
+
     def _close(self, random: Array, total: Array | float) -> Array:
         """A symmetric table over parameters, its residual row and column from Σ θ_j table_ij = total_i."""
         m, noise = self.design.random, self.residual[0]

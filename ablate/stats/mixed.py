@@ -19,7 +19,10 @@ from ablate.stats.equations import Absorbed, Equations, Grouped
 Array = NDArray[np.float64]
 Method = Literal["kenward-roger", "satterthwaite"]
 STEPS, HALVINGS = 100, 40
-CONVERGED = 1e-13  # gain in log likelihood that a further step promises, below which there is none
+CONVERGED = 1e-17  # gain in log likelihood promised by a further step, below which none is taken
+CLOSE = 1e-10  # the same where rounding lets it come no further
+DEFINITE = 1e-6  # eigenvalue of the scaled observed information from which a Newton step is taken
+SLOW = 1e-3  # share of the gradient's own gain below which its direction is taken
 ALIASED = 1e-10  # eigenvalue of the scaled information or cross-product below which it counts as singular
 
 
@@ -158,6 +161,26 @@ def fit_reml(y: ArrayLike, fixed: ArrayLike, effects: Sequence[Effect] = (), gro
     return Fit(found.theta, centre + found.beta, found.covariance, found.log_likelihood, at_zero, steps, found)
 
 
+def judge_between(y: ArrayLike, fixed: ArrayLike, effect: Effect, weights: ArrayLike) -> tuple[float, float, float]:
+    """Estimate, standard error and degrees of freedom of weights'β by least squares and one mean square.
+
+    For an effect (one draw per level) whose variance is estimated at zero: the variance of the estimate is a multiple
+    of the mean square between levels, given the fixed effects, with its own degrees of freedom. That is exact in a
+    balanced design, and in any if the variance is zero; else the larger of the two multiples is taken that are right
+    for the effect and for the error.
+    """
+    x, response = np.asarray(fixed, float), np.asarray(y, float)
+    centre, to = _least_squares(x, response), np.asarray(weights, float)
+    found = Absorbed(cross(response - x @ centre, x, [effect], None), np.array([0.0, 1.0]))
+    table, scores, sides = found.between
+    values, vectors = np.linalg.eigh(table)
+    keep = values > 1e-9 * values[-1]
+    square = float(((vectors.T @ scores)[keep] ** 2 / values[keep]).mean())
+    by_error = float(to @ found.covariance @ to)
+    by_effect = float(((sides @ found.covariance @ to) ** 2).sum()) / float(values[keep].mean())
+    return float(to @ centre), (max(by_error, by_effect) * square) ** 0.5, float(keep.sum())
+
+
 def _least_squares(x: Array, y: Array) -> Array:
     n, width = x.shape
     if n <= width:
@@ -177,7 +200,7 @@ def _maximise(design: Design) -> tuple[Equations, NDArray[np.bool_], int]:
     for step in range(1, STEPS + 1):
         move = _step(now, lowest)
         gain = float(now.gradient @ move)
-        if gain < CONVERGED:
+        if gain < CONVERGED or (step == STEPS and gain < CLOSE):
             return now, design.bounded & (now.theta == 0), step
         for _ in range(HALVINGS):
             try:
@@ -195,20 +218,22 @@ def _maximise(design: Design) -> tuple[Equations, NDArray[np.bool_], int]:
 
 def _step(now: Equations, lowest: Array) -> Array:
     """The step to the maximum of the quadratic approximation, kept within the bounds by an active set."""
-    held = (now.theta <= lowest) & (now.gradient <= 0)
+    scale = np.sqrt(now.information.diagonal())
+    slope, curves = now.gradient / scale, [m / np.outer(scale, scale) for m in (now.hessian, now.information)]
+    held = (now.theta <= lowest) & (slope <= 0)
     move = np.zeros(len(lowest))
-    for _ in range(len(lowest) + 1):
-        free = np.flatnonzero(~held)
-        slope = now.gradient[free] - now.hessian[np.ix_(free, np.flatnonzero(held))] @ move[held]
-        curve = now.hessian[np.ix_(free, free)]
-        scale = np.sqrt(now.information.diagonal()[free])
-        if len(free) and np.linalg.eigvalsh(curve / np.outer(scale, scale))[0] < 0.05:
-            slope = now.gradient[free] - now.information[np.ix_(free, np.flatnonzero(held))] @ move[held]
-            curve = now.information[np.ix_(free, free)]
-        move[free] = _invert(curve) @ slope
-        over = free[now.theta[free] + move[free] < lowest[free]]
-        if not len(over):
+    for _ in range(len(lowest)):
+        free = ~held
+        for curve in curves:  # the observed information where it is definite, or else the expected
+            values, vectors = np.linalg.eigh(curve[free][:, free])
+            if len(values) and values[0] > DEFINITE:
+                break
+        rest = vectors.T @ (slope[free] - curve[free][:, held] @ move[held])
+        move[free] = vectors @ np.where(values > ALIASED, rest / np.maximum(values, ALIASED), 0.0)
+        over = free & (now.theta + move / scale < lowest)
+        if not over.any():
             break
-        move[over] = lowest[over] - now.theta[over]
-        held[over] = True
-    return move
+        move[over] = (lowest - now.theta)[over] * scale[over]
+        held |= over
+    plain = np.maximum(now.theta + slope / scale, lowest) - now.theta
+    return move / scale if slope @ move > SLOW * (slope * scale @ plain) else plain
