@@ -36,6 +36,14 @@ def test_the_estimate_is_rliables(n, m, domains, seed):
                 assert (found.p_value(target) < 0.05) == (not low < 0.5 < high)
 
 
+def test_rounding_does_not_decide_where_variances_tie():
+    rng = np.random.default_rng(5)
+    x, y = rng.integers(0, 6, (5, 3)) / 4, rng.integers(0, 6, (3, 3)) / 4
+    found, other = ProbabilityOfImprovement()(x, y), ProbabilityOfImprovement()(y, x)
+    assert found.components.domain == pytest.approx(found.components.joint, rel=1e-10)
+    assert found.variance("new_domains") == pytest.approx(other.variance("new_domains"))
+
+
 def test_one_domain_is_brunner_and_munzel():
     rng = np.random.default_rng(2)
     x, y = rng.normal(0.3, 2, 7), rng.normal(0, 1, 5)
