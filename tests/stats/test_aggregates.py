@@ -44,7 +44,7 @@ def test_runs_that_do_not_exist_do_not_count(runs, domains, seed):
 
 def test_the_area_under_the_profile_is_its_integral():
     scores = np.random.default_rng(0).normal(size=(5, 4))
-    thresholds = np.linspace(-1, 2, 20001)
+    thresholds = np.linspace(-1, 2, 1501)
     profile = PerformanceProfile(tuple(thresholds))(scores)
-    assert ProfileArea(-1, 2)(scores) == pytest.approx(np.trapezoid(profile, thresholds) / 3, abs=1e-4)
+    assert ProfileArea(-1, 2)(scores) == pytest.approx(np.trapezoid(profile, thresholds) / 3, abs=1e-3)
     assert ProfileArea(-9, -8)(scores) == 1
