@@ -147,8 +147,8 @@ def fit_reml(y: ArrayLike, fixed: ArrayLike, effects: Sequence[Effect] = (), gro
         groups: residual group of each row, 0 ...; one residual variance if None.
 
     Raises:
-        ValueError: the fixed effects are not of full rank, leave nothing over, or fit exactly; or a covariance matrix
-            of an unstructured effect comes to its boundary.
+        ValueError: the fixed effects are not of full rank, leave nothing over or fit exactly; or the likelihood has no
+            maximum, as where the covariance of an unstructured effect is singular.
     """
     x, response = np.asarray(fixed, float), np.asarray(y, float)
     codes = None if groups is None else np.asarray(groups)
@@ -211,14 +211,15 @@ def _maximise(design: Design) -> tuple[Equations, NDArray[np.bool_], int]:
                 break
             move = move / 2
         else:
-            raise ValueError("the restricted likelihood has no maximum inside the allowed variances")
+            raise ValueError("the restricted likelihood has no maximum; too few rows to tell the variances apart")
         now = then
-    raise ValueError(f"the restricted likelihood did not reach its maximum in {STEPS} steps")
+    raise ValueError(f"the restricted likelihood has no maximum within {STEPS} steps; is there an error variance?")
 
 
 def _step(now: Equations, lowest: Array) -> Array:
     """The step to the maximum of the quadratic approximation, kept within the bounds by an active set."""
-    scale = np.sqrt(now.information.diagonal())
+    known = now.information.diagonal()
+    scale = np.sqrt(np.where(known > 0, known, np.inf))  # not moved where rounding leaves no information
     slope, curves = now.gradient / scale, [m / np.outer(scale, scale) for m in (now.hessian, now.information)]
     held = (now.theta <= lowest) & (slope <= 0)
     move = np.zeros(len(lowest))
@@ -236,4 +237,4 @@ def _step(now: Equations, lowest: Array) -> Array:
         move[over] = (lowest - now.theta)[over] * scale[over]
         held |= over
     plain = np.maximum(now.theta + slope / scale, lowest) - now.theta
-    return move / scale if slope @ move > SLOW * (slope * scale @ plain) else plain
+    return move / scale if slope @ move > SLOW * (now.gradient @ plain) else plain

@@ -154,8 +154,8 @@ class Unbalanced:
         x, others = self._with_blocks(rows, mean, weights)
         average = _extend(weights[present // rows.domains] / len(np.unique(rows.domain)), x)
         runs = self._runs(rows, weights)
-        fit = fit_reml(rows.score, x, [*runs, *others])
-        if runs and fit.at_zero[0]:
+        fit = None if runs and _saturate(x, runs[0]) else fit_reml(rows.score, x, [*runs, *others])
+        if fit is None or (runs and fit.at_zero[0]):
             estimate, se, df = judge_between(rows.score, x, runs[0], average)
             return estimate, se**2, se**2, se**4 / df
         estimate, se, df = fit.contrast(average)
@@ -233,6 +233,13 @@ def _columns(codes: Codes, basis: Array | None = None) -> Array:
     codes = _number(codes)
     indicators = np.eye(int(codes.max()) + 1)[codes]
     return indicators if basis is None else indicators * basis[:, None]
+
+
+def _saturate(x: Array, effect: Effect) -> bool:
+    """Whether fixed and random effects fit every row, so that no error is left."""
+    if len(x) > 2 * (x.shape[1] + effect.levels):
+        return False
+    return int(np.linalg.matrix_rank(np.hstack([x, effect.design(dense=True)]))) == len(x)
 
 
 def _extend(weights: Array, x: Array) -> Array:

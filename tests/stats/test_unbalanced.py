@@ -131,6 +131,28 @@ def test_a_domain_that_one_cell_lacks_still_speaks_for_new_domains():
         Unbalanced()(scores, DIFFERENCE, "these_domains")
 
 
+def test_runs_that_leave_no_error_are_judged_by_what_is_between_them():
+    scores = np.full((2, 6, 3), np.nan)
+    for run in range(6):  # a score a run, but for one run of each cell
+        scores[:, run, run % 3] = np.random.default_rng(run).normal(size=2)
+    scores[0, 0, 1], scores[1, 0, 2] = 0.3, -0.2
+    found = Unbalanced()(scores, DIFFERENCE, "these_domains")
+    assert 3 <= found.df <= 8
+    means = np.nanmean(scores, 1).mean(-1)
+    assert abs(found.estimate - (means[1] - means[0])) < 1e-12
+    assert found.se > 0
+
+
+@pytest.mark.parametrize("weights", [[0.0, 1.0], [1.0, -0.3]], ids=str)
+@pytest.mark.parametrize("blocked", [False, True])
+def test_weights_need_not_sum_to_zero(blocked, weights):
+    scores = balanced(4, 2, blocked)
+    found = Unbalanced(blocked)(scores, weights, "these_domains")
+    closed = Crossed(blocked)(scores, np.array(weights))
+    assert found.estimate == pytest.approx(closed.estimate)
+    assert (found.se**2, found.df) == pytest.approx(closed.variance("these_domains"), rel=1e-7)
+
+
 def test_what_cannot_be_estimated_is_named():
     scores, engine = balanced(9, 3, False), Unbalanced()
     weights = np.array([-1.0, 1, 0])
