@@ -368,7 +368,7 @@ def _share(value: float) -> str:
 def _cell(row: Any) -> str:
     text = _share(row.share)
     low, high = GATES[row.target] if row.part == "coverage" else (0.0, MOST_ERR)
-    return text if row.method in PRACTISED or low <= row.share <= high else f"**{text}**"
+    return text if row.method.split(": ")[-1] in PRACTISED or low <= row.share <= high else f"**{text}**"
 
 
 def draw_figure(frame: pd.DataFrame, path: Path) -> None:
