@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ablate.stats.corrections import dunnett_level, dunnett_p, holm
+import ablate as ab
+from ablate.stats.corrections import benjamini_hochberg, dunnett_level, dunnett_p, holm
 from ablate.stats.crossed import Crossed
-from tests.stats.samples import case
+from ablate.stats.maxima import correlate, max_t
+from tests.stats.samples import case, rows_of, tabulate
 
 
 def test_holm_gives_the_figures_of_statsmodels():
@@ -71,3 +73,162 @@ def test_dunnett_lies_between_one_test_and_bonferroni():
         assert 0.95 < level < 1 - 0.05 / m
         critical = stats.t.isf((1 - level) / 2, 8)
         assert dunnett_p(critical, [0.5**0.5] * m, 8) == pytest.approx(0.05, abs=1e-8)
+
+
+def test_benjamini_hochberg_gives_the_figures_of_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
+    p = np.random.default_rng(1).beta(0.3, 3, 40)
+    assert benjamini_hochberg(p) == pytest.approx(multipletests(p, method="fdr_bh")[1], abs=1e-12)
+    with_gap = benjamini_hochberg([*p, np.nan])
+    assert np.isnan(with_gap[-1])
+    assert with_gap[:-1] == pytest.approx(multipletests([*p, 1.0], method="fdr_bh")[1][:-1], abs=1e-12)
+
+
+def table(cells=4, seeds=5, domains=3, *, rng=0, spread=False, effect=0.0):
+    """Cells × runs × domains; with `spread` every cell has its own run variance."""
+    rng = np.random.default_rng(rng)
+    sd = np.linspace(0.5, 3, cells)[:, None, None] if spread else 1.0
+    level = np.where(np.arange(cells) == 1, effect, 0.0)[:, None, None]
+    return level + sd * rng.normal(size=(cells, seeds, 1)) + 0.3 * rng.normal(size=(cells, seeds, domains))
+
+
+@pytest.mark.parametrize("block", [None, "seed"])
+@pytest.mark.parametrize("variances", ["welch", "pooled"])
+@pytest.mark.parametrize("family", ["simple", "pairs", "main"])
+def test_max_t_lies_between_each_alone_and_bonferroni(variances, block, family):
+    frame = tabulate(table(spread=True, effect=3.0))
+    options = {"variances": variances, "block": block, "families": [family], "correction": "max_t"}
+    found = rows_of(frame, **options)
+    new = found[found.target == "new_domains"]
+    assert (new.correction == "holm").all()  # not known there
+    these = found[found.target == "these_domains"]
+    m = len(these)
+    known = variances == "pooled" or block is None
+    name = "tukey" if family == "pairs" and variances == "pooled" else "max_t" if known else "holm"
+    assert (these.correction == name).all()
+    if not known:
+        return
+    assert (these.p_adjusted >= these.p).all()
+    assert (these.p_adjusted <= np.minimum(1, m * these.p) + 1e-9).all()
+    assert these.level_ci.nunique() == 1
+    assert 0.95 < these.level_ci.iloc[0] < 1 - 0.05 / m
+    assert ((these.p_adjusted < 0.05) == ((these.low > 0) | (these.high < 0))).all()
+    assert set(these.p_adjusted < 0.05) == {True, False}
+
+
+def test_max_t_with_pooled_variances_is_dunnett_for_simple_effects():
+    frame = tabulate(table(effect=2.0))
+    options = {"variances": "pooled", "families": ["simple"]}
+    exact, general = (
+        rows_of(frame, **options, correction=name).query("target == 'these_domains'") for name in ("dunnett", "max_t")
+    )
+    assert general.p_adjusted.to_numpy() == pytest.approx(exact.p_adjusted.to_numpy(), abs=2e-4)
+    assert general.level_ci.to_numpy() == pytest.approx(exact.level_ci.to_numpy(), abs=2e-4)
+
+
+def test_max_t_knows_no_correlation_between_domains_and_sides():
+    """The same cells in several domains are no one contrast, and a one-sided p is no two-sided one."""
+    frame = tabulate(table(effect=2.0))
+    question = {"name": "q", "cell": {"x": "b"}, "versus": {"x": "a"}, "margin": 0.5}
+    other = {**question, "name": "r", "cell": {"x": "c"}}
+    options = {"correction": "max_t", "comparisons": [question, other]}
+    found = rows_of(frame, families=["domain", "noninferiority"], **options)
+    assert (found.correction == "holm").all()
+    for _, rows in found.groupby(["family", "target"]):
+        assert rows.p_adjusted.to_numpy() == pytest.approx(holm(rows.p))
+
+
+def test_joint_corrections_are_for_the_closed_form_alone():
+    """Runs of their own in every domain, or gaps, leave every contrast with degrees of freedom of its own."""
+    scores = table(effect=2.0)
+    gaps = scores.copy()
+    gaps[2, 0, 1] = np.nan
+    for frame in (tabulate(scores, nested=True), tabulate(gaps)):
+        for options in (
+            {"families": ["simple"], "correction": "dunnett", "variances": "pooled"},
+            {"families": ["pairs"], "variances": "pooled"},
+            {"families": ["pairs"], "correction": "max_t", "variances": "pooled"},
+        ):
+            found = rows_of(frame, **options)
+            assert (found.correction == "holm").all()
+            for _, rows in found.groupby("target"):
+                assert rows.p_adjusted.to_numpy() == pytest.approx(holm(rows.p))
+    assert (rows_of(tabulate(scores), families=["pairs"], correction="max_t").correction.iloc[0]) == "max_t"
+
+
+def test_pairs_of_plantgrowth_are_tukeys():
+    frame = case("plantgrowth.csv").assign(run=range(30))
+    found = rows_of(
+        frame, factors=["group"], run="run", domain=None, value="weight", families=["pairs"], variances="pooled"
+    ).query("target == 'these_domains'")
+    assert (found.correction == "tukey").all()
+    for row in case("tests_expected.json")["plantgrowth_tukey"]:
+        mine = found[(found.level + "-" + found.versus) == row["_row"]].iloc[0]
+        assert (mine.estimate, mine.p_adjusted, mine.low, mine.high) == pytest.approx(
+            (row["diff"], row["p adj"], row["lwr"], row["upr"]), rel=1e-8
+        )
+
+
+def test_pairs_of_warpbreaks_are_tukeys():
+    frame = case("warpbreaks.csv").assign(run=range(54))
+    found = ab.attribute(
+        frame, factors=["wool", "tension"], run="run", value="breaks", families=["pairs"], variances="pooled"
+    ).select(target="these_domains").frame  # fmt: skip
+    assert (found.correction == "tukey").all()
+    groups = {cell: list(rows.breaks) for cell, rows in frame.groupby(["wool", "tension"])}
+    oracle = stats.tukey_hsd(*groups.values())
+    names = list(groups)
+    assert len(found) == 15
+    for row in case("lme_emmeans_expected.json")["warp_tukey"]:  # within one wool, of the same pooled variance
+        plus, minus = ((row["wool"], level) for level in row["contrast"].split(" - "))
+        mine = found[(found.estimate.abs() - abs(row["estimate"])).abs() < 1e-6]
+        mine = mine[(mine.level == minus[1]) & (mine.versus == plus[1])].iloc[0]
+        assert (-mine.statistic, mine.se, mine.df) == pytest.approx((row["t.ratio"], row["SE"], row["df"]), rel=1e-8)
+        assert mine.p_adjusted == pytest.approx(oracle.pvalue[names.index(plus), names.index(minus)], rel=1e-6)
+
+
+def test_other_pairs_are_corrected_by_holm():
+    found = rows_of(tabulate(table(3, spread=True)), families=["pairs"])
+    assert (found.correction == "holm").all()
+    for _, rows in found.groupby("target"):
+        assert rows.p_adjusted.to_numpy() == pytest.approx(holm(rows.p))
+
+
+def test_a_screen_corrects_the_false_discovery_rate_and_says_so():
+    frame = tabulate(table(5, effect=4.0))
+    found = rows_of(frame, families=["simple"], correction="benjamini_hochberg")
+    for _, rows in found.groupby("target"):
+        assert rows.p_adjusted.to_numpy() == pytest.approx(benjamini_hochberg(rows.p))
+    assert (found.correction == "benjamini_hochberg").all()
+    assert (found.level_ci == 0.95).all()
+
+
+def family_wise_error(n, variances, points=2**11, seed=0):
+    """Share of null studies, three variants and a baseline, in which max-t calls anything different."""
+    rng, engine, wrong = np.random.default_rng(seed), Crossed(variances=variances), 0
+    weights = np.eye(4)[1:] - np.eye(4)[0]
+    for scores in rng.normal(size=(n, 4, 6, 1)):
+        spread = scores[..., 0].var(1, ddof=1) if variances == "welch" else np.ones(4)
+        found = [engine(scores, row) for row in weights]
+        df = np.array([float(one.df_run) for one in found])
+        p = min(2 * stats.t.sf(abs(one.estimate) / one.run**0.5, one.df_run) for one in found)
+        joint = max_t(correlate(weights, spread), df if variances == "welch" else df[0], 0, points=points)
+        wrong += joint.exceeds(p) < 0.05
+    return wrong / n
+
+
+@pytest.mark.parametrize("variances", ["welch", "pooled"])
+def test_the_error_rate_of_max_t(variances):
+    n = 50
+    assert family_wise_error(n, variances) <= 0.05 + 3 * (0.05 * 0.95 / n) ** 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variances", ["welch", "pooled"])
+def test_the_error_rate_of_max_t_at_full_size(variances):
+    n = 3000
+    error, noise = family_wise_error(n, variances, seed=1), 3 * (0.05 * 0.95 / n) ** 0.5
+    assert error <= 0.055 + noise
+    if variances == "pooled":
+        assert error >= 0.05 - noise  # exact, so it gives nothing away
