@@ -21,7 +21,7 @@ Family = Literal[
 
 # What a table shows unless the analysis names its families: what the design can answer.
 DEFAULT_FAMILIES: dict[str, tuple[Family, ...]] = {
-    "full_factorial": ("main", "simple", "interaction", "domain"),
+    "full_factorial": ("omnibus", "main", "simple", "interaction", "domain"),
     "one_at_a_time": ("simple", "domain"),
     "leave_one_out": ("leave_one_out", "domain"),
     "cumulative": ("step", "simple", "domain"),

@@ -76,10 +76,18 @@ class Plan:
     @property
     def families(self) -> tuple[Family, ...]:
         """The families of contrasts that the analysis computes."""
-        chosen = self.analysis.families or DEFAULT_FAMILIES.get(self.design, ("simple", "domain"))
-        if self.analysis.families is None and "main" in chosen and sum(f.role == "factor" for f in self.factors) == 1:
-            chosen = ("main", "domain")  # the simple effects of a single factor are its main effects
+        chosen = self.analysis.families or self._default_families
         return (*chosen, "noninferiority") if self.analysis.comparisons and "noninferiority" not in chosen else chosen
+
+    @property
+    def _default_families(self) -> tuple[Family, ...]:
+        """What the design can answer, less what would say the same twice, or nothing."""
+        chosen = DEFAULT_FAMILIES.get(self.design, ("simple", "domain"))
+        compared = [f for f in self.factors if f.role == "factor"]
+        idle = {"omnibus"} if all(len(f.levels) < 3 for f in compared) else set()
+        if "main" in chosen and len(compared) == 1:
+            idle |= {"simple", "interaction"}  # the simple effects of a single factor are its main effects
+        return tuple(family for family in chosen if family not in idle)
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:

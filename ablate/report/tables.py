@@ -18,7 +18,7 @@ from ablate.stats.effects import Effects
 
 # The order in which a table shows families; "domain" has a table of its own.
 FAMILIES = (
-    "omnibus", "main", "leave_one_out", "step", "noninferiority", "retention", "interaction", "simple", "pairs",
+    "main", "leave_one_out", "step", "noninferiority", "retention", "interaction", "omnibus", "simple", "pairs",
     "shapley", "share", "improvement", "iqm", "robustness", "efficiency", "prediction", "heterogeneity", "best",
     "tuning", "cost",
 )  # fmt: skip

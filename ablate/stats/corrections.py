@@ -127,7 +127,7 @@ def _within(members: list[Result], analysis: Analysis, rng: int) -> list[Result]
             return _by_tukey(members, alpha)
         alike = family not in ONE_SIDED and len({r.domain for r in judged}) == 1
         if analysis.correction == "max_t" and alike and all(r.spread for r in judged):
-            return _by_max_t(members, alpha, rng)
+            return _by_max_t(members, analysis, rng)
     if analysis.correction == "benjamini_hochberg":
         return _by_discoveries(members, alpha)
     return _by_holm(members, analysis)
@@ -140,16 +140,12 @@ def _allow_for_looks(result: Result, analysis: Analysis) -> Result:
     spending, look = spend(analysis), analysis.looks.index(result.n_seeds)
     one_sided = result.contrast.family in ONE_SIDED
 
-    def repeated(p: float, halved: bool) -> float:
-        return (
-            spending.repeated_p(2 * p, look) / 2
-            if halved and 2 * p < 1
-            else p
-            if halved
-            else spending.repeated_p(p, look)
-        )
+    def repeat(p: float, halved: bool) -> float:
+        if not halved:
+            return spending.repeated_p(p, look)
+        return spending.repeated_p(2 * p, look) / 2 if 2 * p < 1 else p
 
-    return replace(result, p=repeated(result.p, one_sided), p_equivalence=repeated(result.p_equivalence, True))
+    return replace(result, p=repeat(result.p, one_sided), p_equivalence=repeat(result.p_equivalence, True))
 
 
 def spend(analysis: Analysis) -> Spending:
@@ -214,19 +210,18 @@ def _by_tukey(members: Sequence[Result], alpha: float) -> list[Result]:
     return _by_maximum(members, alpha, "tukey", tukey_level(alpha, cells, df), lambda r, t: tukey_p(t, cells, df))
 
 
-def _by_max_t(members: Sequence[Result], alpha: float, rng: int) -> list[Result]:
+def _by_max_t(members: Sequence[Result], analysis: Analysis, rng: int) -> list[Result]:
     """From the contrasts' own correlations, over the ones that have a test; the refused ones are Bonferroni's share."""
-    places = [i for i, r in enumerate(members) if r.refusal is None]
-    if not places:
+    alpha, judged = analysis.alpha, [r for r in members if r.refusal is None]
+    if not judged:
         return _by_bonferroni(members, alpha)
-    judged = [members[i] for i in places]
     cells = sorted({cell for r in judged for cell in r.contrast.weights}, key=str)
     weights = np.array([[r.contrast.weights.get(cell, 0.0) for cell in cells] for r in judged])
     spread = {cell: variance for r in judged for cell, variance in r.spread.items()}
     correlation = correlate(weights, [spread[cell] for cell in cells])
     df = np.array([r.pivot.df if isinstance(r.pivot, Student) else nan for r in judged])
     share = alpha * len(judged) / len(members)
-    joint = max_t(correlation, df[0] if np.ptp(df) == 0 else df, rng)
+    joint = max_t(correlation, df[0] if analysis.variances == "pooled" else df, rng)
     level = joint.level(share)
     adjusted = {id(r): min(1.0, joint.exceeds(r.p) * alpha / share) for r in judged}
     return _by_maximum(members, alpha, "max_t", level, lambda r, t: adjusted[id(r)])

@@ -48,7 +48,8 @@ COLUMNS: dict[str, str] = {
     "method": "engine and form, e.g. 'E1 crossed, blocked by seed'",
     "margin": "the plan's margin, or missing",
     "p_equivalence": "adjusted TOST p (larger of the two one-sided), or missing without a margin",
-    "verdict": "better, worse, equivalent, undecided, non-inferior, not shown, refused; differs, varies; may be best",
+    "verdict": "better, worse, equivalent, undecided, non-inferior, retained, not shown, refused; differs, varies, "
+    "cheaper, costlier; best, may be best, no better (than the best other); described, where nothing is tested",
     "note": "what to add to the verdict: 'non-zero', the further seeds or domains that would decide it",
     "refusal": "code of the refusal (R01 ...), or ''",
     "trials": "ids of the trials behind the estimate, a tuple",

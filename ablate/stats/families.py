@@ -136,7 +136,7 @@ def _best(inquiry: Inquiry) -> Iterator[Result]:
         )
         for i, question in enumerate(questions):
             ends = sorted((sign * float(found.low[i]), sign * float(found.high[i])))
-            verdict = "best" if found.is_best[i] else "may be best" if found.may_be_best[i] else "not best"
+            verdict = "best" if found.is_best[i] else "may be best" if found.may_be_best[i] else "no better"
             yield inquiry.result(
                 question,
                 target,

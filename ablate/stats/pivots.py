@@ -110,8 +110,10 @@ class Transformed:
     def _tell(self, value: float) -> float:
         return float(special.expit(value) if self.scale == "odds" else np.exp(value))
 
-    def p_value(self, against: float = 0.0, side: Side = "two-sided") -> float:
-        """p of the hypothesis that the truth is `against`, or is on its wrong side."""
+    def p_value(self, against: float | None = None, side: Side = "two-sided") -> float:
+        """p of the hypothesis that the truth is `against` (one half, or 1, if not given), or is on its wrong side."""
+        if against is None:
+            return self.inner.p_value(0.0, side)
         return self.inner.p_value(float(special.logit(against) if self.scale == "odds" else np.log(against)), side)
 
     def interval(self, level: float) -> tuple[float, float]:

@@ -11,31 +11,10 @@ from numpy.typing import NDArray
 
 from ablate.errors import RecordsError
 from ablate.stats.crossed import Crossed
-from ablate.stats.pivots import Side, Student
+from ablate.stats.pivots import Side, Student, Transformed
 
 Array = NDArray[np.float64]
 SLACK = 1e-12  # means that differ by less than this share of their size are equal: sums of the same costs round apart
-
-
-@dataclass(frozen=True)
-class Fold:
-    """A ratio of geometric means, judged on log scale."""
-
-    log: Student
-
-    @property
-    def estimate(self) -> float:
-        """The ratio: 2 is twice the cost."""
-        return float(np.exp(self.log.estimate))
-
-    def p_value(self, against: float = 1.0, side: Side = "two-sided") -> float:
-        """p of the hypothesis that the ratio is `against`, or is on its wrong side."""
-        return self.log.p_value(float(np.log(against)), side)
-
-    def interval(self, level: float) -> tuple[float, float]:
-        """The interval of that confidence level."""
-        low, high = self.log.interval(level)
-        return float(np.exp(low)), float(np.exp(high))
 
 
 @dataclass(frozen=True)
@@ -53,7 +32,7 @@ class Exact:
         return self.estimate, self.estimate
 
 
-def compare_costs(costs: Array, weights: Array, engine: Crossed) -> Fold | Exact:
+def compare_costs(costs: Array, weights: Array, engine: Crossed) -> Transformed | Exact:
     """A ratio of costs between cells, over new runs; blocked runs are compared within their blocks.
 
     Args:
@@ -79,7 +58,7 @@ def compare_costs(costs: Array, weights: Array, engine: Crossed) -> Fold | Exact
     if (np.nanmax(judged, axis=1) == np.nanmin(judged, axis=1)).all():
         return Exact(float(np.exp(weights[weights != 0] @ np.nanmean(logs[weights != 0], axis=1))))
     found = engine(logs[..., None], weights)
-    return Fold(Student(float(found.estimate), float(found.run) ** 0.5, float(found.df_run)))
+    return Transformed(Student(float(found.estimate), float(found.run) ** 0.5, float(found.df_run)), "ratio")
 
 
 def find_front(values: Array, larger: Sequence[bool]) -> NDArray[np.bool_]:

@@ -29,7 +29,7 @@ def test_deviations_name_the_trials():
 def test_the_summary_tells_main_effects_and_counts_the_rest():
     records = make_records()
     lines = sentences.summary(ab.attribute(records), records)
-    assert [verdict for verdict, _ in lines] == ["better", "better", "equivalent", "worse", "", ""]
+    assert [verdict for verdict, _ in lines] == ["better", "better", "equivalent", "worse", "", "", ""]
     assert lines[0][1].startswith("data: clean_labels vs raw: +0.0")
     assert lines[-1][1] == "Interactions: 5 undecided."
 

@@ -8,7 +8,8 @@ from scipy import stats
 
 from ablate.errors import RecordsError
 from ablate.stats.crossed import Crossed
-from ablate.stats.tradeoffs import Exact, Fold, compare_costs, find_front, share_front
+from ablate.stats.pivots import Transformed
+from ablate.stats.tradeoffs import Exact, compare_costs, find_front, share_front
 
 WEIGHTS = np.array([-1, 1])
 
@@ -20,7 +21,7 @@ def test_unpaired_and_paired_log_ratios_are_scipys_t():
         (Crossed(blocked=True), stats.ttest_rel(*np.log(costs[::-1]))),
     ):
         found = compare_costs(costs, WEIGHTS, engine)
-        assert isinstance(found, Fold)
+        assert isinstance(found, Transformed)
         assert found.p_value() == pytest.approx(expected.pvalue, rel=1e-10)
         interval = expected.confidence_interval(0.9)
         assert found.interval(0.9) == pytest.approx((np.exp(interval.low), np.exp(interval.high)), rel=1e-10)
