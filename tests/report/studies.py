@@ -64,7 +64,8 @@ def make_effects(*rows: dict[str, Any], notes: tuple[str, ...] = (), **declared:
     """Effects by hand: the columns given, the others as of an ordinary decided main effect of three runs each side."""
     usual: dict[str, Any] = {
         "family": "main", "stratum": "", "factor": "data", "level": "clean", "versus": "raw", "domain": "all",
-        "metric": "accuracy", "quantity": "difference", "target": "these_domains", "estimate": 0.0312, "se": 0.0041, "df": 4.0,
+        "metric": "accuracy", "quantity": "difference", "target": "these_domains", "estimate": 0.0312,
+        "se": 0.0041, "df": 4.0,
         "statistic": 7.6, "p": 0.0016, "p_adjusted": 0.0032, "low": 0.0198, "high": 0.0426, "level_ci": 0.975,
         "family_size": 2, "correction": "holm", "n_runs": 6, "n_seeds": 3, "n_domains": 4,
         "method": "E1 crossed, Welch", "margin": np.nan, "p_equivalence": np.nan, "verdict": "better", "note": "",
