@@ -222,7 +222,7 @@ GATES = {"these_domains": (0.935, 0.98), "new_domains": (0.935, 0.99), "a_new_do
 
 
 def cover(methods: Sequence[Method], setting: Setting, replicates: int) -> Iterator[dict[str, object]]:
-    """For every method, the share of intervals that hold the truth of its target; unanswered studies are counted."""
+    """For every method, the share of its intervals that hold the truth, among the studies that get one."""
     rng = np.random.default_rng([replicates, *setting.code])
     held, answered = np.zeros(len(methods)), np.zeros(len(methods))
     for n in _batches(replicates, setting):
@@ -250,9 +250,7 @@ def err(setting: Setting, replicates: int) -> Iterator[dict[str, object]]:
         for i, (name, engine, target) in enumerate(asked):
             smallest = np.ones(n)
             for variant in range(1, setting.tests + 1):
-                cells = [0, variant] if engine.variances == "welch" else slice(None)
-                weights = DIFFERENCE if engine.variances == "welch" else np.eye(setting.tests + 1)[variant]
-                weights = weights if engine.variances == "welch" else weights - np.eye(setting.tests + 1)[0]
+                cells, weights = _against_baseline(variant, setting.tests, engine)
                 found = engine(studies.scores[:, cells], weights)
                 variance, df = found.variance(target)  # type: ignore[arg-type]
                 t = (found.estimate - studies.truth[target][:, variant]) / np.sqrt(variance)
@@ -260,6 +258,12 @@ def err(setting: Setting, replicates: int) -> Iterator[dict[str, object]]:
             claims[i] += (smallest < _threshold(name, setting, df)).sum()
     for (name, _, target), count in zip(asked, claims, strict=True):
         yield _row("family-wise error", name, target, setting, replicates, replicates, count / replicates)
+
+
+def _against_baseline(variant: int, tests: int, engine: Crossed) -> tuple[list[int], Array]:
+    """The cells that judge a variant against the baseline, and their weights: both, or all if variances are pooled."""
+    cells = list(range(tests + 1)) if engine.variances == "pooled" else [0, variant]
+    return cells, np.array([float(cell == variant) - (cell == 0) for cell in cells])
 
 
 def _threshold(name: str, setting: Setting, df: Array) -> float:
@@ -276,9 +280,9 @@ def _batches(replicates: int, setting: Setting) -> Iterator[int]:
 
 
 def _row(
-    part: str, method: str, target: str, setting: Setting, replicates: int, judged: float, share: float
+    kind: str, method: str, target: str, setting: Setting, replicates: int, judged: float, share: float
 ) -> dict[str, object]:
-    head = {"part": part, "method": method, "target": target}
+    head = {"kind": kind, "method": method, "target": target}
     return {**head, **asdict(setting), "replicates": replicates, "judged": int(judged), "share": round(share, 4)}
 
 
@@ -310,7 +314,7 @@ def list_jobs() -> dict[str, list[Job]]:
 def simulate(parts: Sequence[str], replicates: int) -> pd.DataFrame:
     """The rows of these parts."""
     jobs = [(part, job) for part, several in list_jobs().items() if part in parts for job in several]
-    rows = [{"of": part, **row} for part, job in track(jobs, "simulating") for row in job(replicates)]
+    rows = [{"part": part, **row} for part, job in track(jobs, "simulating") for row in job(replicates)]
     return pd.DataFrame(rows)
 
 
@@ -323,7 +327,7 @@ MOST_ERR = 0.055
 
 def write_tables(text: str, frame: pd.DataFrame) -> str:
     """A page with its tables, which stand between `<!-- begin: name -->` and `<!-- end -->`."""
-    cover, errors = frame[frame["part"] == "coverage"], frame[frame["part"] != "coverage"]
+    cover, errors = frame[frame["kind"] == "coverage"], frame[frame["kind"] != "coverage"]
     plain, practice = (cover["tails"] == "normal") & (cover["failed"] == 0), cover["method"].isin(PRACTISED)
     kept = cover["method"].str.startswith(("E1", "t over"))
     trouble = np.where(cover["tails"] == "t3", "t₃: ", "failed: ")
@@ -367,7 +371,7 @@ def _share(value: float) -> str:
 
 def _cell(row: Any) -> str:
     text = _share(row.share)
-    low, high = GATES[row.target] if row.part == "coverage" else (0.0, MOST_ERR)
+    low, high = GATES[row.target] if row.kind == "coverage" else (0.0, MOST_ERR)
     return text if row.method.split(": ")[-1] in PRACTISED or low <= row.share <= high else f"**{text}**"
 
 
@@ -377,7 +381,7 @@ def draw_figure(frame: pd.DataFrame, path: Path) -> None:
     from matplotlib import pyplot as plt
 
     mpl.rcParams["svg.hashsalt"] = "coverage"
-    rows = frame[(frame["part"] == "coverage") & (frame["tails"] == "normal") & (frame["failed"] == 0)]
+    rows = frame[(frame["kind"] == "coverage") & (frame["tails"] == "normal") & (frame["failed"] == 0)]
     names = rows["method"] + ", " + rows["target"].map(WORDS)
     ours = ~rows["method"].isin(PRACTISED)
     order = list(dict.fromkeys([*names[ours], *names[~ours]]))[::-1]
@@ -389,7 +393,7 @@ def draw_figure(frame: pd.DataFrame, path: Path) -> None:
             rows["share"][shown], [order.index(n) for n in names[shown]], "o", color=colour, alpha=0.5, markersize=5
         )
     axes.set_yticks(range(len(order)), order)
-    axes.set_xticks([0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
+    axes.set_xticks([0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0], [".5", ".6", ".7", ".8", ".9", ".95", "1"])
     axes.set_xlabel("share of 95 % intervals that hold the truth, a dot per setting")
     axes.set_xlim(right=1.01)
     axes.spines[["top", "right"]].set_visible(False)
@@ -399,7 +403,7 @@ def draw_figure(frame: pd.DataFrame, path: Path) -> None:
 
 # --- command ----------------------------------------------------------------------------------------------------------
 
-KEY = ["part", "method", "target", *SETTING, "tails", "failed", "missing", "tests"]
+KEY = ["kind", "method", "target", *SETTING, "tails", "failed", "missing", "tests"]
 
 
 def compare(sample: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
@@ -435,9 +439,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     frame = simulate(parts, given.replicates or 20_000)
     if table.exists():
         kept = pd.read_csv(table)
-        frame = pd.concat([kept[~kept["of"].isin(parts)], frame], ignore_index=True)
+        frame = pd.concat([kept[~kept["part"].isin(parts)], frame], ignore_index=True)
     order = {part: i for i, part in enumerate(list_jobs())}
-    frame = frame.sort_values("of", key=lambda column: column.map(order), kind="stable")
+    frame = frame.sort_values("part", key=lambda column: column.map(order), kind="stable")
     frame.to_csv(table, index=False)
     for page in pages:
         page.write_text(write_tables(page.read_text(encoding="utf-8"), pd.read_csv(table)), encoding="utf-8")

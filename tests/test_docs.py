@@ -105,7 +105,7 @@ def test_our_intervals_cover_as_promised(table):
 
 
 def test_families_err_as_promised_but_where_the_notes_say_so(table):
-    errors = table[table["part"] == "family-wise error"]
+    errors = table[table["kind"] == "family-wise error"]
     assert len(errors) == 30 * 5
     for row in errors.itertuples():
         assert row.share <= 0.055 or bold(row), row
