@@ -8,10 +8,11 @@ import numpy as np
 from ablate.errors import PlanError
 from ablate.stats.contrasts import Contrast
 from ablate.stats.crossed import Array, Components, Crossed
+from ablate.stats.examples import Cube, estimate_sampling
 from ablate.stats.gains import DESCRIBED, behind
-from ablate.stats.heterogeneity import MANY, item_covariance, judge_heterogeneity
+from ablate.stats.heterogeneity import MANY, judge_heterogeneity
 from ablate.stats.inquiries import Inquiry
-from ablate.stats.items import cube_of
+from ablate.stats.items import clusters_of, cube_of
 from ablate.stats.layouts import Layout, Part, select_part
 from ablate.stats.predictions import chance_above, predict
 from ablate.stats.refusals import FEW_DOMAINS, MISSING_DOMAINS, NO_TEST_ERROR, Refusal
@@ -83,15 +84,17 @@ def _item_variance(inquiry: Inquiry, contrast: Contrast) -> Array | None:
     if layout.blocked:
         runs = runs[:, (runs >= 0).all(0)]
     width = int((runs >= 0).sum(1).min())
-    cubes, keys = [], []
+    runs = np.stack([row[row >= 0][:width] for row in runs])
+    places = tuple((tuple(range(width)),) * len(runs))
+    cubes, units = [], []
     for group in layout.groups:
-        made = cube_of(inquiry.source, group, np.stack([row[row >= 0][:width] for row in runs]))
+        made = cube_of(inquiry.source, group, runs)
         if made is None:
             return None
-        cubes.append(made[1])
-        keys.append(made[0])
-    shared = all(np.array_equal(key, keys[0]) for key in keys)
-    return item_covariance(cubes, weights[used], blocked=layout.blocked, shared=shared)
+        keys, values = made
+        cubes.append(Cube(tuple(range(len(runs))), places, keys.astype(object), values))
+        units.append(clusters_of(inquiry.source, keys))
+    return estimate_sampling(cubes, dict(enumerate(weights[used])), units=units, blocked=layout.blocked).net
 
 
 def answer_robustness(inquiry: Inquiry) -> Iterator[Result]:

@@ -5,7 +5,6 @@ variance is needed from scores of single items and taken off; with run noise alo
 in 95 to 100 % of studies in which nothing differs.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -106,8 +105,8 @@ def judge_heterogeneity(scores: Array, weights: Array, engine: Crossed, items: A
         weights: a weight per cell.
         engine: how contrasts are judged.
         items: the contrast's variance over draws of test items: one number for all domains, one per domain, or a
-            domains × domains covariance where domains share their items (see `item_covariance`). Zero only if the
-            items are all there is; a study that does not know it cannot ask this question (R13).
+            domains × domains covariance where domains share their items (see `examples.estimate_sampling`). Zero only
+            if the items are all there is; a study that does not know it cannot ask this question (R13).
 
     Raises:
         ValueError: one domain, or what `Crossed` raises.
@@ -122,44 +121,3 @@ def judge_heterogeneity(scores: Array, weights: Array, engine: Crossed, items: A
     covariance = items if items.ndim == 2 else np.diag(np.broadcast_to(items, domains))
     effects = weights[used] @ np.nanmean(scores[used], axis=1)
     return Heterogeneity(effects, domains * float(found.joint), float(found.df_joint), covariance)
-
-
-def item_covariance(
-    items: Sequence[Array], weights: ArrayLike, *, blocked: bool = False, shared: bool = False
-) -> Array:
-    """Covariance of a contrast's effects in the domains over draws of test items, whichever runs are scored.
-
-    Taken on the contrast of each item, so that how hard an item is cancels, and less what differs from run to run on
-    one item, which the variance over runs × domains holds already.
-
-    Args:
-        items: for each domain, cells × runs × items: scores of the same items in every cell and run.
-        weights: a weight per cell.
-        blocked: runs at the same place of the run axis share a block.
-        shared: whether the domains share their items, in the same order (one test set, corrupted in several ways);
-            otherwise they are taken as independent.
-
-    Returns:
-        Domains × domains.
-
-    Raises:
-        ValueError: fewer than two runs or items, or shared items of unequal number.
-    """
-    scale = np.asarray(weights, float)
-    parts = [scale[:, None, None] * np.asarray(cube, float) for cube in items]
-    parts = [cube.sum(0, keepdims=True) if blocked else cube for cube in parts]
-    if any(min(cube.shape[1:]) < 2 for cube in parts) or (shared and len({cube.shape for cube in parts}) > 1):
-        raise ValueError("a variance of items needs two runs and two items, and as many wherever they are shared")
-    if shared:
-        return _covariance(np.stack(parts))
-    return np.diag([float(_covariance(cube[None])[0, 0]) for cube in parts])
-
-
-def _covariance(parts: Array) -> Array:
-    """Of domains × cells × runs × items, all domains on the same items; the contrast is the sum over cells."""
-    runs, items = parts.shape[2:]
-    means = parts.mean(2)
-    of_items = np.atleast_2d(np.cov(means.sum(1))) / items
-    residuals = parts - means[:, :, None] - parts.mean(3, keepdims=True) + means.mean(2)[..., None, None]
-    of_runs = np.einsum("dcri,ecri->de", residuals, residuals) / ((runs - 1) * (items - 1) * runs * items)
-    return np.asarray(of_items - of_runs)

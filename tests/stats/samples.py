@@ -1,7 +1,7 @@
 """Reference cases and simulated scores for the tests of the statistics."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +115,24 @@ def rows_of(frame: pd.DataFrame, **options: Any) -> pd.DataFrame:
     """What `attribute` says of a frame of `tabulate`; None leaves a column out."""
     options = {"factors": ["x"], "run": "run", "domain": "domain", "value": "y", "families": ["main"], **options}
     return attribute(frame, **{key: value for key, value in options.items() if value is not None}).frame
+
+
+def item_covariance(
+    items: Sequence[np.ndarray], weights: Sequence[float], *, blocked: bool = False, shared: bool = False
+) -> np.ndarray:
+    """What `examples.estimate_sampling` gives as `net`, for cells × runs × items of each domain, by plain moments."""
+    scale = np.asarray(weights, float)
+    parts = [scale[:, None, None] * np.asarray(cube, float) for cube in items]
+    parts = [cube.sum(0, keepdims=True) if blocked else cube for cube in parts]
+    if shared:
+        return _item_moments(np.stack(parts))
+    return np.diag([float(_item_moments(cube[None])[0, 0]) for cube in parts])
+
+
+def _item_moments(parts: np.ndarray) -> np.ndarray:
+    runs, items = parts.shape[2:]
+    means = parts.mean(2)
+    of_items = np.atleast_2d(np.cov(means.sum(1))) / items
+    residuals = parts - means[:, :, None] - parts.mean(3, keepdims=True) + means.mean(2)[..., None, None]
+    of_runs = np.einsum("dcri,ecri->de", residuals, residuals) / ((runs - 1) * (items - 1) * runs * items)
+    return np.asarray(of_items - of_runs)

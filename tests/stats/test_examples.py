@@ -11,9 +11,8 @@ from ablate.errors import PlanError, RecordsError
 from ablate.stats.clusters import cluster_robust
 from ablate.stats.crossed import Crossed
 from ablate.stats.examples import Cube, build_cube, compare_cells, compare_items, estimate_sampling
-from ablate.stats.heterogeneity import item_covariance
 from ablate.stats.proportions import PairedProportions
-from tests.stats.samples import case
+from tests.stats.samples import case, item_covariance
 
 SIGNS = {"full": 1.0, "base": -1.0}
 
