@@ -3,10 +3,11 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import optimize
+from scipy import optimize, stats
 
 from ablate.stats.crossed import Crossed
-from ablate.stats.mixed import Effect, fit_reml
+from ablate.stats.crossproducts import Effect
+from ablate.stats.mixed import fit_reml, judge_between
 from tests.stats.rscript import run_r
 from tests.stats.samples import FACTORS, bench, case
 
@@ -257,6 +258,27 @@ def test_one_row_of_several_is_a_contrast_and_redundant_rows_are_dropped():
         assert fit.f_test(rows[:1], method) == pytest.approx(((estimate / se) ** 2, 1, df))
     assert fit.f_test(rows) == pytest.approx(fit.f_test(rows[1:]))  # Satterthwaite's depends on the rows, as lmerTest's
     assert fit.f_test(rows, "satterthwaite")[1] == 2
+
+
+def test_one_mean_square_judges_a_balanced_mean_below_zero_too():
+    d = case("dyestuff2.csv")
+    means = d.groupby("Batch").Yield.mean()
+    found = judge_between(d.Yield, np.ones((30, 1)), Effect(code(d.Batch)), [1.0])
+    assert found == pytest.approx((d.Yield.mean(), means.std(ddof=1) / 6**0.5, 5), rel=1e-12)
+    assert found[1] < fit_reml(d.Yield, np.ones((30, 1)), [Effect(code(d.Batch))]).contrast([1.0])[1]
+
+
+def test_one_mean_square_is_chi_squared_in_an_unbalanced_design_without_the_effect():
+    rng = np.random.default_rng(5)
+    codes = np.repeat(np.arange(5), [1, 2, 3, 4, 6])
+    x = np.column_stack([np.ones(16), np.arange(16) % 3 == 0]).astype(float)
+    by_error = np.linalg.inv(x.T @ x)[1, 1] ** 0.5
+    found = np.array([judge_between(rng.normal(size=16), x, Effect(codes), [0.0, 1.0]) for _ in range(300)])
+    assert (found[:, 2] == 4).all()
+    ratio = (found[:, 1] / by_error) ** 2  # a multiple of chi squared over 4
+    multiple = ratio.mean()
+    assert multiple >= 1 - 3 * (2 / 4 / 300) ** 0.5
+    assert stats.kstest(4 * ratio / multiple, stats.chi2(4).cdf).pvalue > 0.001
 
 
 def test_what_cannot_be_fitted_is_named():
