@@ -206,7 +206,7 @@ class Inquiry:
         Between looks it has none; nor has it from folds, unless it is a share, whose engine allows for them.
         """
         made = replace(self._result(contrast, "all", target, refusal, None), **fields)
-        if made.refusal is None and made.n_runs and not self.at_look(made.n_seeds):
+        if made.refusal is None and made.n_seeds and not self.at_look(made.n_seeds):
             refusal = self._between_looks(made.n_seeds)
         elif made.refusal is None and self.judge.folds and made.quantity != "share":
             refusal = FOLDS.about("this family has no correction for them")
