@@ -198,10 +198,15 @@ def check(engine, n, setting, seed=0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("blocked", [False, True])
 @pytest.mark.parametrize("setting", GRID, ids=str)
-def test_coverage_on_the_grid(blocked, setting):
-    check(Unbalanced(blocked), 2000, setting)
+def test_coverage_on_the_grid(setting):
+    check(Unbalanced(), 2000, setting)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", [(3, 6, 0, 0), (3, 6, 0, 0.7), (5, 6, 1, 0), (3, 20, 1, 0.7)], ids=str)
+def test_coverage_within_blocks(setting):
+    check(Unbalanced(blocked=True), 2000, setting)
 
 
 @pytest.mark.slow
