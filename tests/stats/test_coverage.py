@@ -14,6 +14,7 @@ from tests.stats.samples import draw
 GRID = list(product((3, 5, 10), (6, 20), (0, 1), (0, 0.7)))
 QUICK = [(3, 20, 1, 0.7), (5, 6, 0, 0), (5, 20, 1, 0.7), (10, 6, 1, 0)]
 BOUNDS = {"these_domains": (0.935, 0.98), "new_domains": (0.935, 0.99)}
+CAUTIOUS = 0.996  # new domains, three blocks, neither runs nor domains vary: the price of tails that hold elsewhere
 
 
 def cover(engine, n, seeds, domains, tau, run_sd, seed=0):
@@ -34,6 +35,7 @@ def check(engine, n, setting):
     slack = 0.0 if n >= 20000 else 3 * sqrt(0.95 * 0.05 / n)
     covered = cover(engine, n, *setting)
     for target, (low, high) in BOUNDS.items():
+        high = CAUTIOUS if engine.blocked and target == "new_domains" and setting[0] == 3 else high
         assert low - slack <= covered[target] <= high + slack, (target, covered)
 
 
@@ -58,6 +60,22 @@ def test_coverage_on_the_grid(engine, setting):
 @pytest.mark.parametrize("setting", [(3, 6, 0, 0.7), (5, 6, 1, 0.7), (5, 20, 0, 0)], ids=str)
 def test_coverage_of_pooled_variances(blocked, setting):
     check(Crossed(blocked, "pooled"), 20000, setting)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", list(product((3, 4, 5, 6), (6, 20), (0, 1), (0.7, 1.5))), ids=str)
+def test_far_tails_within_blocks(setting):
+    """Seventeen tests corrected by Bonferroni, each as simulated: Satterthwaite alone would reject .09 to .19."""
+    tests, n = 17, 60000
+    seeds, domains, tau, run_sd = setting
+    rng, rejected = np.random.default_rng(2), 0
+    for _ in range(n // 2000):
+        scores, _ = draw(rng, 2000, seeds, domains, tau=tau, run_sd=run_sd, block_sd=1.0)
+        found = Crossed(blocked=True)(scores, np.array([-1, 1]))
+        variance, df = found.variance("new_domains")
+        rejected += int((np.abs(found.estimate) > stats.t.isf(0.025 / tests, df) * np.sqrt(variance)).sum())
+    rate, slack = rejected / n, 3 * sqrt(0.05 / tests / n)
+    assert tests * (rate - slack) <= 0.07, tests * rate
 
 
 def family_wise_error(n, *, blocked, dunnett=False, target="these_domains", seed=1):
