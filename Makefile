@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The tools that the statistics are compared with, which do not go together with the pinned dependencies.
+BENCH := .venv-bench
 DEMO := .demo/digits_shift
 # What a study writes; its inputs are the rest.
 WRITTEN := plan.json records.csv records.parquet tables figures report.html runs
@@ -16,7 +18,7 @@ DEBIAN := texlive-latex-recommended lmodern poppler-utils chromium fonts-dejavu-
 	r-base-core r-cran-lme4 r-cran-lmertest r-cran-pbkrtest r-cran-emmeans r-cran-metafor r-cran-jsonlite
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format types wheel constraints debian clean
+.PHONY: help install demo test check bench lint format types wheel constraints debian clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r name text; do \
@@ -52,6 +54,16 @@ check: $(READY) ## every test that can run here: the slow ones, and with pdflate
 		echo "no R with lme4's family here: tests marked r are left out (Debian: make debian)"; marks="$$marks and not r"; fi; \
 	echo "pytest -m '$$marks'"; $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m "$$marks"
 
+bench: $(READY) $(BENCH)/.ready ## the statistics beside the tools they replace: same answers, seconds (ARGS=--full: all rows)
+	$(BIN)/python -m tests.benchmarks.bench_stats --peers $(BENCH)/bin/python $(ARGS)
+
+$(BENCH)/.ready: tests/benchmarks/peers.txt
+	@echo "Installing what is compared with into $(BENCH): 0.4 GB, once"
+	@rm -rf $(BENCH)
+	@$(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip install -qq --no-deps --only-binary :all: --requirement $<
+	@touch $@
+
 lint: $(READY) ## ruff, rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -81,4 +93,4 @@ debian: ## install Debian's packages for the tests marked tex, browser and r (as
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN)
 
 clean: ## remove what was built, cached and demonstrated; .venv stays
-	rm -rf .demo .venv-constraints dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .demo .venv-constraints $(BENCH) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
