@@ -124,6 +124,8 @@ class Analysis:
             require_one_of(getattr(self, name), allowed, f"analysis.{name}")
         for family in self.families or ():
             require_one_of(family, get_args(Family), "analysis.families")
+            if list(self.families or ()).count(family) > 1:
+                raise PlanError(f"{family!r} is named twice", where="analysis.families", remedy="name it once")
         if not _is_number(self.alpha) or not 0 < self.alpha < 1:
             raise PlanError(f"alpha is {self.alpha!r}", where="analysis.alpha", allowed=["a number between 0 and 1"])
         if self.correction == "dunnett" and self.variances != "pooled":
