@@ -52,7 +52,7 @@ class Components:
         estimate that happens to be small has many degrees of freedom for a small variance, and the far tails of
         Satterthwaite's t are too thin (17 tests at a family-wise .05 reject .09 to .19 of studies with three to five
         blocks and 20 domains). There the weight is taken from a bound that the true run variance exceeds in one study
-        of ten (.05 to .08).
+        of ten (.05 to .09).
         """
         if target == "these_domains":
             return self.run, self.df_run

@@ -65,7 +65,7 @@ def test_coverage_of_pooled_variances(blocked, setting):
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", list(product((3, 4, 5, 6), (6, 20), (0, 1), (0.7, 1.5))), ids=str)
 def test_far_tails_within_blocks(setting):
-    """Seventeen tests corrected by Bonferroni, each as simulated: Satterthwaite alone would reject .09 to .19."""
+    """Seventeen tests corrected by Bonferroni, each as simulated: Satterthwaite alone would reject .09 to .25."""
     tests, n = 17, 60000
     seeds, domains, tau, run_sd = setting
     rng, rejected = np.random.default_rng(2), 0
@@ -75,7 +75,7 @@ def test_far_tails_within_blocks(setting):
         variance, df = found.variance("new_domains")
         rejected += int((np.abs(found.estimate) > stats.t.isf(0.025 / tests, df) * np.sqrt(variance)).sum())
     rate, slack = rejected / n, 3 * sqrt(0.05 / tests / n)
-    assert tests * (rate - slack) <= 0.07, tests * rate
+    assert tests * (rate - slack) <= 0.08, tests * rate
 
 
 def family_wise_error(n, *, blocked, dunnett=False, target="these_domains", seed=1):

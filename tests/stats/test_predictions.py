@@ -23,14 +23,14 @@ def test_the_formula_whichever_component_is_bounded(engine):
         found = engine(scores, WEIGHTS)
         spread = np.var(scores[1].mean(0) - scores[0].mean(0), ddof=1)
         prediction = predict(found)
-        new, df_new = found.variance("new_domains")
+        new, _ = found.variance("new_domains")
         assert prediction.se**2 == pytest.approx(spread + new, rel=1e-10)
         if not found.bounded:
             parts = ((domains + 1) * found.domain, found.run, found.joint)
             freedoms = (found.df_domain, found.df_run, found.df_joint)
             df = (spread + new) ** 2 / sum(p**2 / f for p, f in zip(parts, freedoms, strict=True))
         elif found.domain >= found.run:
-            df = df_new
+            df = found.df_domain
         else:
             df = (spread + new) ** 2 / (spread**2 / found.df_domain + new**2 / found.df_run)
         assert prediction.df == pytest.approx(df, rel=1e-10)
