@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ablate.stats.contrasts import Contrast
 from ablate.stats.crossed import Crossed
-from ablate.stats.equivalence import judge, noninferiority, tost
+from ablate.stats.equivalence import compute_p, judge, noninferiority, tost
 from ablate.stats.pivots import Student
 from ablate.stats.refusals import ONE_RUN
 from ablate.stats.results import Result
@@ -87,3 +87,60 @@ def result(estimate, p, p_equivalence=nan, family="main", refusal=None, se=1.0):
 def test_verdicts(given_result, direction, verdict, note):
     judged = judge(given_result, 0.05, direction)
     assert (judged.verdict, judged.note) == (verdict, note)
+
+
+@pytest.mark.parametrize(
+    ("fields", "direction", "verdict"),
+    [
+        ({"family": "omnibus", "quantity": "F", "words": ("differs", "differs")}, "maximize", "differs"),
+        ({"family": "omnibus", "quantity": "F", "words": ("differs", "differs")}, "minimize", "differs"),
+        ({"family": "heterogeneity", "quantity": "sd", "words": ("varies", "varies")}, "minimize", "varies"),
+        (
+            {"family": "cost", "quantity": "ratio", "null": 1.0, "words": ("costlier", "cheaper")},
+            "maximize",
+            "costlier",
+        ),
+        (
+            {"family": "cost", "quantity": "ratio", "null": 1.0, "words": ("costlier", "cheaper")},
+            "minimize",
+            "costlier",
+        ),
+        ({"family": "cost", "quantity": "ratio", "null": 3.0, "words": ("costlier", "cheaper")}, "minimize", "cheaper"),
+        ({"family": "improvement", "quantity": "probability", "null": 0.5}, "minimize", "better"),
+        ({"family": "improvement", "quantity": "probability", "null": 2.5}, "minimize", "worse"),
+        ({"family": "robustness", "words": ("worse", "better")}, "maximize", "worse"),  # a larger gap is a larger loss
+        ({"family": "robustness", "words": ("worse", "better")}, "minimize", "better"),
+        ({"family": "prediction", "verdict": "described"}, "maximize", "described"),
+    ],
+)
+def test_verdicts_have_the_words_of_their_question(fields, direction, verdict):
+    family, more = fields["family"], {k: v for k, v in fields.items() if k != "family"}
+    made = replace(result(2.0, 0.01, family=family), **more)
+    assert judge(made, 0.05, direction).verdict == verdict
+    unsure = judge(replace(made, p_adjusted=0.05), 0.05, direction).verdict
+    assert unsure == ("described" if verdict == "described" else "undecided")
+    assert judge(replace(made, refusal=ONE_RUN), 0.05, direction).verdict == "refused"
+    assert judge(replace(made, p_adjusted=nan), 0.05, direction).verdict == unsure
+
+
+@pytest.mark.parametrize(
+    ("p", "verdict"), [(0.02, "retained"), (0.025, "not shown"), (0.03, "not shown"), (nan, "not shown")]
+)
+def test_what_is_retained_is_shown_at_half_of_alpha(p, verdict):
+    made = replace(result(0.95, p, family="retention"), quantity="share", null=0.9)
+    for direction in ("maximize", "minimize"):
+        judged = judge(made, 0.05, direction)
+        assert (judged.verdict, judged.note) == (verdict, "")
+
+
+def test_p_is_of_one_side_where_the_question_is():
+    made = replace(result(0.95, nan, family="retention", se=0.02), quantity="share", null=0.9, margin=None)
+    assert compute_p(made, "maximize").p == pytest.approx(made.pivot.p_value(0.9, "greater"))
+    ratio = replace(result(2.0, nan, family="cost"), quantity="ratio", null=1.0)
+    found = compute_p(ratio, "maximize")
+    assert found.p == pytest.approx(ratio.pivot.p_value(1.0))
+    assert np.isnan(found.p_equivalence)  # a margin is in units of the metric, which a ratio is not
+    assert compute_p(result(2.0, nan), "maximize").p_equivalence == pytest.approx(tost(Student(2.0, 1.0, 9.0), 1.0))
+    known = replace(result(2.0, nan), p=0.5)
+    for kept in (known, replace(result(2.0, nan), simultaneous=False), result(2.0, nan, refusal=ONE_RUN)):
+        assert compute_p(kept, "maximize") == kept
