@@ -15,8 +15,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from ablate.analyses import Target
+from ablate.stats.crossed import CAUTION, FEW
 from ablate.stats.crossproducts import Effect
 from ablate.stats.mixed import fit_reml, judge_between
 from ablate.stats.pivots import Student
@@ -198,6 +200,8 @@ class Unbalanced:
         no_runs = bool(runs) and bool(fit.at_zero[: 2 if apart else 1].all())
         no_domains = bool(fit.at_zero[len(runs)])
         if not (no_runs or no_domains or (these is not None and se < these.se)):
+            if these is not None and these.df < FEW + 0.5:
+                df = min(df, _caution(these, self._judge_domains(rows, weights)))
             return Answer(estimate, se, df)
         larger = self._judge_domains(rows, weights)
         if these is not None and these.se > larger.se:
@@ -222,6 +226,12 @@ class Unbalanced:
         x = np.hstack([x, _columns(rows.run, mean)[:, 1:]])
         several = len(np.unique(rows.domain)) > 1
         return x, [Effect(_number(rows.run * rows.domains + rows.domain), mean)] * several
+
+
+def _caution(runs: Answer, domains: Answer) -> float:
+    """Degrees of freedom with the run variance at a bound that the truth rarely exceeds, as `crossed` has them."""
+    run, domain = runs.se**2 * runs.df / (2 * special.gammaincinv(runs.df / 2, CAUTION)), domains.se**2
+    return float((domain + run) ** 2 / (domain**2 / domains.df + run**2 / runs.df))
 
 
 def _number(codes: Codes) -> Codes:

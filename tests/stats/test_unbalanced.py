@@ -66,6 +66,15 @@ def test_balanced_new_domains_is_the_closed_form(blocked, seed, tau, run_sd):
         assert found.se == pytest.approx(variance**0.5, rel=0.15)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_three_balanced_blocks_are_weighed_with_the_closed_forms_caution(seed):
+    scores = balanced(seed, 2, True)[:, :3]
+    found = Unbalanced(True, "pooled")(scores, DIFFERENCE, "new_domains")
+    variance, df = Crossed(True, "pooled")(scores, DIFFERENCE).variance("new_domains")
+    assert found.df == pytest.approx(df, rel=0.05)  # errors of blocks × domains at zero are pooled
+    assert found.se == pytest.approx(variance**0.5, rel=0.05)
+
+
 @pytest.mark.parametrize(("seed", "n0", "n1", "run_effect"), [(0, 2, 6, True), (1, 5, 3, True), (2, 4, 2, False)])
 def test_unequal_runs_on_every_domain_are_welchs_t(seed, n0, n1, run_effect):
     scores = balanced(seed, 2, False, run_sd=1.0 * run_effect)
