@@ -137,6 +137,9 @@ def judge_source(source: Source, test: Test = "t", bounds: tuple[float, float] |
         raise PlanError("a max-t correction is for t", where="test", remedy="use `correction: holm`")
     layouts = list(build_layouts(source))
     families = plan.families if analysis.families else sorted(plan.families, key=lambda family: family == "domain")
+    if test == "sign_flip" and any(layout.crossing == "nested" for layout in layouts):
+        remedy = "use the t test: runs that were measured on one domain each have no contrast of their own"
+        raise PlanError("sign flips need runs on every domain", where="test", remedy=remedy)
     judge = Judge(analysis.variances, test, analysis.alpha, source.folds == "declared")
     results = [
         result

@@ -53,13 +53,13 @@ def _engines(source: Source, layouts: Sequence[Layout], results: Sequence[Result
             domains = sorted({len(layout.groups) for layout in layouts})
             many = f"every run was measured on all {' or '.join(map(str, domains))} domain groups"
             reason = "each run has one score" if domains == [1] else many
-        form = f"; {_form(source, test)}" if name in ("crossed", "nested", "mixed") else ""
+        form = f"; {_form(source, test, name)}" if name in ("crossed", "nested", "mixed") else ""
         unit = " The unit of replication is the training run." if form else ""
         yield f"Engine {code} ({title}): {reason}{form}.{unit}"
 
 
-def _form(source: Source, test: str) -> str:
-    pooled = source.plan.analysis.variances == "pooled"
+def _form(source: Source, test: str, engine: str) -> str:
+    pooled = source.plan.analysis.variances == "pooled" and engine != "nested"
     how = "t tests" if test == "t" else "sign flips of per-seed contrasts for these domains, t tests for new domains"
     if source.folds == "declared":
         return f"runs are cross-validation folds, whose shared training data the standard errors allow for; {how}"

@@ -89,6 +89,8 @@ def read_frame(frame: pd.DataFrame, columns: Columns, *, metric: str, analysis: 
     for column in columns.used:
         if column not in frame:
             raise RecordsError(f"no column {column!r}", where="attribute", allowed=map(str, frame), word=column)
+    if frame.empty:
+        raise RecordsError("the table has no rows", where="attribute", remedy="give a row for every score")
     frame = frame.reset_index(drop=True)
     names = list(columns.factors)
     levels = {key: _level_codes(frame[key]) for key in names}
@@ -109,7 +111,7 @@ def read_frame(frame: pd.DataFrame, columns: Columns, *, metric: str, analysis: 
         analysis=analysis,
         **declared,
     )
-    searched = (frame[columns.phase] == SEARCH).to_numpy() if columns.phase else np.zeros(len(frame), bool)
+    searched = _says(frame, columns.phase, SEARCH) if columns.phase else np.zeros(len(frame), bool)
     final, curves = _split_budgets(frame, columns, run_of, kept & ~searched)
     scores, items = _scores(frame, columns, run_of)
     if columns.run is None and columns.fold is None and not (scores["se"][final] > 0).all():
@@ -117,18 +119,18 @@ def read_frame(frame: pd.DataFrame, columns: Columns, *, metric: str, analysis: 
         raise RecordsError("a standard error is not a positive number", where=columns.se, remedy=remedy)
     unsound = ~np.isfinite(scores["value"].to_numpy()) & final
     if columns.status:
-        unsound |= (frame[columns.status] != "complete").to_numpy() & ~searched
+        unsound |= ~_says(frame, columns.status, "complete") & ~searched
     status = np.full(len(ids), "complete", dtype=object)
     status[np.unique(run_of[unsound])] = "failed"
     status[~_among(run_of[~searched], len(ids))] = SEARCH
-    status[~_among(run_of[kept], len(ids))] = SILENT
+    status[~_among(run_of[kept], len(ids)) & (status == "complete")] = SILENT
     runs = pd.DataFrame(
         {
             "run": ids,
             "cell": _objects(cells, cell_of[first]),
             "block": block,
             "status": status,
-            "hpo_trials": frame[columns.hpo_trials].to_numpy(float)[first] if columns.hpo_trials else np.nan,
+            "hpo_trials": _numbers(frame, columns.hpo_trials)[first] if columns.hpo_trials else np.nan,
         }
     )
     blocks = int(pd.Series(block).nunique()) if columns.block and not columns.fold else 0
@@ -144,11 +146,25 @@ def read_frame(frame: pd.DataFrame, columns: Columns, *, metric: str, analysis: 
         whole=_whole(frame, columns, run_of, others, plan.analysis.costs),
         curves=curves,
         searched=pd.DataFrame(
-            {"cell": _objects(cells, cell_of[tuning]), "value": frame[columns.value].to_numpy(float)[tuning]}
+            {"cell": _objects(cells, cell_of[tuning]), "value": _numbers(frame, columns.value)[tuning]}
         ),
         folds=_folds(columns),
         summaries=columns.run is None and columns.fold is None,
     )
+
+
+def _numbers(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """A column as numbers, NaN where there is none."""
+    try:
+        return pd.to_numeric(frame[column]).to_numpy(float, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        remedy = "name another column, or leave the rows out whose entry is no number"
+        raise RecordsError(f"what is no number: {error}", where=column, remedy=remedy) from error
+
+
+def _says(frame: pd.DataFrame, column: str, word: str) -> NDArray[np.bool_]:
+    """Whether a column says a word; a missing entry does not."""
+    return np.asarray((frame[column] == word).to_numpy(bool, na_value=False))
 
 
 def _among(runs: NDArray[np.int_], count: int) -> NDArray[np.bool_]:
@@ -302,7 +318,7 @@ def _split_budgets(
     budget = pd.to_numeric(frame[columns.budget], errors="coerce").to_numpy(float)
     if not (budget[kept] > 0).all():
         raise RecordsError("a budget is not a positive number", where=columns.budget, remedy="examples, steps, seconds")
-    rows = pd.DataFrame({"run": run_of, "budget": budget, "value": frame[columns.value].to_numpy(float)})[kept]
+    rows = pd.DataFrame({"run": run_of, "budget": budget, "value": _numbers(frame, columns.value)})[kept]
     curves = rows.groupby(["run", "budget"])["value"].mean().reset_index()
     largest = pd.Series(budget).where(kept).groupby(run_of).transform("max").to_numpy()
     return kept & (budget == largest), curves
@@ -317,9 +333,9 @@ def _scores(frame: pd.DataFrame, columns: Columns, run_of: NDArray[np.int_]) -> 
         item, pairs = pd.factorize(domain * len(shifts) + shift)
         groups = [domains[p // len(shifts)] for p in pairs]
         names = [f"{group}/{shifts[p % len(shifts)]}" for group, p in zip(groups, pairs, strict=True)]
-    scores = pd.DataFrame({"run": run_of, "item": item, "value": frame[columns.value].to_numpy(float)})
+    scores = pd.DataFrame({"run": run_of, "item": item, "value": _numbers(frame, columns.value)})
     if columns.se:
-        scores["se"] = frame[columns.se].to_numpy(float)
+        scores["se"] = _numbers(frame, columns.se)
     if columns.eval_hash:
         scores["eval_hash"] = frame[columns.eval_hash].to_numpy()
     for name in ("example", "cluster"):
@@ -350,7 +366,7 @@ def _whole(
             values = pd.to_numeric(frame[cost], errors="coerce").to_numpy(float)
             rows = np.isfinite(values)
         elif metrics is not None and (metrics == cost).any():
-            values, rows = frame[columns.value].to_numpy(float), (metrics == cost).to_numpy()
+            values, rows = _numbers(frame, columns.value), (metrics == cost).to_numpy()
         else:
             known = [*map(str, frame), *([] if metrics is None else sorted(metrics.unique()))]
             raise RecordsError(f"no cost {cost!r}", where="analysis.costs", allowed=known, word=cost)

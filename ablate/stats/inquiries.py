@@ -92,6 +92,8 @@ class Inquiry:
         pooled, wanted = self.judge.variances == "pooled", self.plan.analysis.engine
         part = select_part(layout, contrast.weights, pooled, whole_blocks=False)
         engine = choose_engine(layout, part, wanted, self.judge.folds)
+        if self.judge.test == "sign_flip" and (wanted, engine) == ("auto", "mixed"):
+            engine = "crossed"  # of whole blocks: signs are theirs
         if layout.blocked and engine != "mixed":
             part = select_part(layout, contrast.weights, pooled)
         return engine, part

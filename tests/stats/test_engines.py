@@ -6,8 +6,9 @@ import pytest
 from scipy import stats
 
 import ablate as ab
+from ablate.errors import PlanError
 from ablate.stats.folds import correlated_t
-from ablate.stats.pivots import Student
+from ablate.stats.pivots import SignFlips, Student
 from ablate.stats.summaries import pool
 from tests.stats.samples import rows_of, tabulate
 
@@ -128,6 +129,27 @@ def test_summaries_with_two_rows_of_a_domain_are_refused():
     frame = summaries()
     doubled = pd.concat([frame, frame.iloc[:1]])
     assert (rows_of(doubled, run=None, se="se").refusal == "R04").all()
+
+
+def test_sign_flips_take_whole_blocks_and_runs_on_every_domain():
+    table = scores(seeds=9)
+    table[1, 3] = table[0, 5, 1] = np.nan
+    found = rows_of(tabulate(table), block="seed", test="sign_flip").set_index("target").loc["these_domains"]
+    whole = np.delete(table, [3, 5], axis=1)
+    assert found.p == SignFlips((whole[1] - whole[0]).mean(-1)).p_value()
+    assert (found.n_seeds, found.method) == (7, "E1 crossed, blocked by seed, sign flips")
+    with pytest.raises(PlanError, match="sign flips need runs on every domain"):
+        rows_of(tabulate(scores(), nested=True), block="seed", test="sign_flip")
+
+
+def test_the_form_of_nested_runs_is_welchs_whatever_was_declared():
+    frame = tabulate(scores(), nested=True)
+    plain, declared = (rows_of(frame, variances=variances) for variances in ("welch", "pooled"))
+    assert declared.method.tolist() == plain.method.tolist()
+    assert plain.method.str.startswith("E2 nested, Welch").all()
+    assert declared.p.tolist() == plain.p.tolist()
+    columns = {"factors": ["x"], "run": "run", "domain": "domain", "value": "y"}
+    assert "(Welch)" in ab.attribute(frame, **columns, variances="pooled").notes[0]
 
 
 def test_folds_of_one_data_set_are_corrected_for_what_they_share():

@@ -146,6 +146,25 @@ def test_a_failed_run_leaves_no_score_and_is_counted():
     assert read(said, status="status").runs["status"].tolist() == ["complete"] * 3 + ["failed"]
 
 
+def test_missing_entries_of_any_kind_are_missing():
+    frame = rows().assign(y=rows().y.astype("Float64").mask(rows().run == "a0"))
+    assert read(frame).runs["status"].tolist() == ["failed", *["complete"] * 3]
+    said = pd.array(["complete", "complete", None, *["complete"] * 5], dtype="string")
+    assert read(rows(status=said), status="status").runs["status"].tolist() == ["complete", "failed", *["complete"] * 2]
+    phase = pd.array([None, None, "search", "search", *[None] * 4], dtype="string")
+    assert read(rows(phase=phase), phase="phase").runs["status"].tolist() == ["complete", "search", *["complete"] * 2]
+
+
+def test_a_run_without_the_metric_is_left_out_unless_it_failed():
+    """One that diverged before it was measured is a failure all the same: else the rest would be a selection."""
+    frame = rows(metric="acc", status="complete")
+    frame.loc[frame.run == "b1", ["metric", "status"]] = ["loss", "diverged"]
+    assert read(frame, metric="metric", status="status").runs["status"].tolist() == [*["complete"] * 3, "failed"]
+    source = read(frame, metric="metric")
+    assert source.runs["status"].tolist() == [*["complete"] * 3, "silent"]
+    assert source.notes == ("1 runs have no row of acc and were left out",)
+
+
 def test_one_metric_of_several_in_a_column():
     frame = pd.concat([rows(metric="acc"), rows(metric="loss").assign(y=np.nan), rows(metric="flops").assign(y=7.0)])
     source = read(frame, metric="metric", costs=("flops",))
@@ -236,6 +255,9 @@ def test_a_frame_without_runs_is_of_summaries():
     ("frame", "columns", "error", "words"),
     [
         (rows(), {"value": "z"}, RecordsError, "no column 'z'"),
+        (rows()[:0], {}, RecordsError, "the table has no rows"),
+        (rows().assign(y="high"), {}, RecordsError, "what is no number"),
+        (rows().assign(tried="many"), {"hpo_trials": "tried"}, RecordsError, "what is no number"),
         (rows().assign(x=["a", None] * 4), {}, RecordsError, "a level is missing"),
         (rows().assign(run=[None, *["r"] * 7]), {}, RecordsError, "a row belongs to no run"),
         (rows().assign(domain=[None, *["d"] * 7]), {"domain": "domain"}, RecordsError, "a row has no domain"),
