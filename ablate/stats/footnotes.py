@@ -52,7 +52,8 @@ def _engines(source: Source, layouts: Sequence[Layout], results: Sequence[Result
         if name == "crossed":
             domains = sorted({len(layout.groups) for layout in layouts})
             many = f"every run was measured on all {' or '.join(map(str, domains))} domain groups"
-            reason = "each run has one score" if domains == [1] else many
+            alone = "each run has one score" + " in its domain group" * (domains != [1])
+            reason = alone if domains == [1] or layouts[0].crossing == "nested" else many
         form = f"; {_form(source, test, name)}" if name in ("crossed", "nested", "mixed") else ""
         unit = " The unit of replication is the training run." if form else ""
         yield f"Engine {code} ({title}): {reason}{form}.{unit}"

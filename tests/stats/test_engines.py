@@ -149,7 +149,11 @@ def test_the_form_of_nested_runs_is_welchs_whatever_was_declared():
     assert plain.method.str.startswith("E2 nested, Welch").all()
     assert declared.p.tolist() == plain.p.tolist()
     columns = {"factors": ["x"], "run": "run", "domain": "domain", "value": "y"}
-    assert "(Welch)" in ab.attribute(frame, **columns, variances="pooled").notes[0]
+    notes = ab.attribute(frame, **columns, variances="pooled").notes
+    (nested,) = (note for note in notes if note.startswith("Engine E2"))
+    assert "(Welch)" in nested
+    (crossed,) = (note for note in notes if note.startswith("Engine E1"))  # of each domain for itself
+    assert "each run has one score in its domain group" in crossed
 
 
 def test_folds_of_one_data_set_are_corrected_for_what_they_share():
