@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from ablate.analyses import Comparison, Family, Target
-from ablate.errors import PlanError
+from ablate.errors import PlanError, RecordsError
 from ablate.factors import Cell, Level
 from ablate.stats.aggregates import interquartile_mean
 from ablate.stats.contrasts import JOIN, Contrast, combine
 from ablate.stats.crossed import Array, Crossed
-from ablate.stats.improvement import ProbabilityOfImprovement
+from ablate.stats.improvement import Improvement, ProbabilityOfImprovement
 from ablate.stats.inquiries import RUN_TARGETS, Inquiry
-from ablate.stats.layouts import Part, select_part
+from ablate.stats.layouts import Layout, Part, select_part
 from ablate.stats.nested import Nested
 from ablate.stats.pivots import Student, Transformed
 from ablate.stats.ratios import Ratio
@@ -93,15 +93,11 @@ def answer_improvement(inquiry: Inquiry) -> Iterator[Result]:
         for target in RUN_TARGETS:
             fields = {**behind(inquiry, part), "quantity": "probability", "null": 0.5}
             refusal = contrast.refusal or part.refusal
-            crossing = inquiry.layout.crossing
-            if refusal is None and crossing == "partial":
-                refusal = MISSING_DOMAINS
-            if refusal is not None and refusal.code not in (ONE_RUN.code, TWO_RUNS.code):
-                yield inquiry.result(question, target, refusal, **fields)
+            few_runs = refusal is not None and refusal.code in (ONE_RUN.code, TWO_RUNS.code)
+            found = _compare_arms(inquiry.layout, part, sign) if refusal is None or few_runs else None
+            if found is None:
+                yield inquiry.result(question, target, replace(refusal or MISSING_DOMAINS, interval=False), **fields)
                 continue
-            arms = [sign * part.scores[part.weights * side > 0][0] for side in (1, -1)]
-            arms = [arm[~np.isnan(arm).all(-1)] for arm in arms] if not inquiry.layout.blocked else arms
-            found = ProbabilityOfImprovement(inquiry.layout.blocked, crossing == "nested")(*arms)
             lacking = found.lacks(target)
             few = replace(part.refusal or TWO_RUNS, interval=False)
             reasons: dict[str, Refusal] = {"runs": few, "domains": FEW_DOMAINS}
@@ -116,6 +112,16 @@ def answer_improvement(inquiry: Inquiry) -> Iterator[Result]:
                 method="probability of improvement, placements of runs",
                 note="one arm wins throughout: no variance to test against" if lacking == "separated" else "",
             )
+
+
+def _compare_arms(layout: Layout, part: Part, sign: int) -> Improvement | None:
+    """How often the cell above beats the one below, or None where their runs and domains leave that open."""
+    arms = [sign * part.scores[part.weights * side > 0][0] for side in (1, -1)]
+    arms = [arm[~np.isnan(arm).all(-1)] for arm in arms] if not layout.blocked else arms
+    try:
+        return ProbabilityOfImprovement(layout.blocked, layout.crossing == "nested")(*arms)
+    except RecordsError:
+        return None
 
 
 def answer_iqm(inquiry: Inquiry) -> Iterator[Result]:
@@ -139,7 +145,12 @@ def answer_iqm(inquiry: Inquiry) -> Iterator[Result]:
                 yield inquiry.result(question, target, replace(refusal, interval=False), **behind(inquiry, part))
                 continue
             resample = Resampling(schemes[target], blocked=layout.blocked)
-            found = resample(part.scores, inquiry.rng, interquartile_mean, part.weights)
+            try:
+                found = resample(part.scores, inquiry.rng, interquartile_mean, part.weights)
+            except RecordsError as error:
+                refusal = MISSING_DOMAINS.about(error.what)
+                yield inquiry.result(question, target, refusal, **behind(inquiry, part))
+                continue
             pivot = Student(float(found.estimate), float(found.se), float(found.df))
             method = f"E6 resampling, {found.method}"
             lacking = None if pivot.se > 0 else IDENTICAL_RUNS
