@@ -1,14 +1,20 @@
 """Designs: pure functions from factors to cells, the baseline cell first.
 
-A design of one's own is any function of that signature, given as an object or a dotted path.
+A design of one's own is any function of that signature, given as an object or a dotted path. Options are its
+keyword arguments: `{name: leave_one_out, groups: [augment.*]}`.
 """
 
+import inspect
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
 from importlib import import_module
 from itertools import product
+from typing import Any
 
-from ablate.errors import PlanError
-from ablate.factors import Cell, Factor, level_name
+from ablate.errors import PlanError, require_keys
+from ablate.factors import Cell, Factor, is_list, level_name
 
 Design = Callable[[Sequence[Factor]], list[Cell]]
 
@@ -30,15 +36,51 @@ def one_at_a_time(factors: Sequence[Factor]) -> list[Cell]:
     return [start, *(start.replace(**{f.key: level}) for f in factors for level in f.alternatives)]
 
 
-def leave_one_out(factors: Sequence[Factor]) -> list[Cell]:
+def leave_one_out(factors: Sequence[Factor], *, groups: Sequence[str | Sequence[str]] = ()) -> list[Cell]:
     """The full system (every factor at its baseline: on), each component removed alone, then all removed.
 
     The last cell, every factor at its last level, gives the total gain that the single contributions
     stand beside: without it, leave-one-out rows are read as shares, which they are not.
+
+    Args:
+        factors: the components; a factor is removed at each of its other levels in turn.
+        groups: factors that are removed together, as one component, each at its last level: patterns of keys
+            (`augment.*`), or lists of keys or patterns.
+
+    Raises:
+        PlanError: a group of no or one factor, or a factor in two groups.
     """
     full = baseline_cell(factors)
-    bare = Cell({f.key: f.alternatives[-1] for f in factors})
-    return _distinct([*one_at_a_time(factors), bare if len(factors) > 1 else full])
+    off = {f.key: f.alternatives[-1] for f in factors}
+    members = {key: group for group in _read_groups(factors, groups) for key in group}
+    removed = [
+        full.replace(**({key: off[key] for key in members[f.key]} if f.key in members else {f.key: level}))
+        for f in factors
+        for level in f.alternatives
+    ]
+    return _distinct([full, *removed, Cell(off) if len(factors) > 1 else full])
+
+
+def _read_groups(factors: Sequence[Factor], groups: Sequence[str | Sequence[str]]) -> list[list[str]]:
+    keys, where = [f.key for f in factors], "design.groups"
+    if not is_list(groups):
+        raise PlanError(f"groups are {groups!r:.80}", where=where, allowed=["a list: [augment.*, [warmup, decay]]"])
+    found: list[list[str]] = []
+    for group in groups:
+        patterns = group if is_list(group) else [group]
+        for pattern in patterns:
+            if not any(fnmatchcase(key, str(pattern)) for key in keys):
+                raise PlanError(f"no factor is called {pattern!r}", where=where, allowed=keys, word=pattern)
+        members = [key for key in keys if any(fnmatchcase(key, str(pattern)) for pattern in patterns)]
+        if len(members) < 2:
+            remedy = "leave it out: a factor alone is a component already"
+            raise PlanError(f"the group {group!r} has one factor, {members[0]}", where=where, remedy=remedy)
+        found.append(members)
+    named = [key for members in found for key in members]
+    twice = sorted({key for key in named if named.count(key) > 1})
+    if twice:
+        raise PlanError(f"in two groups: {', '.join(twice)}", where=where, remedy="name each factor in one group")
+    return found
 
 
 def cumulative(factors: Sequence[Factor]) -> list[Cell]:
@@ -55,13 +97,47 @@ def cumulative(factors: Sequence[Factor]) -> list[Cell]:
 OWN: tuple[Design, ...] = (full_factorial, one_at_a_time, leave_one_out, cumulative)
 
 
+def declare_design(declared: object) -> tuple[Design, str, dict[str, Any]]:
+    """A design as declared: what builds the cells, its name, and its options as plain values.
+
+    Args:
+        declared: a name or dotted path; a mapping `{name: ..., option: ...}`, in which null is an option's default; or
+            a function, which may be a `functools.partial` with keyword arguments.
+
+    Raises:
+        PlanError: no such design, or an option that it does not have.
+    """
+    if isinstance(declared, partial) and not declared.args:
+        found, name, options = declared.func, design_name(declared.func), dict(declared.keywords)
+    elif isinstance(declared, Mapping):
+        options = {key: value for key, value in declared.items() if value is not None and key != "name"}
+        name = str(declared.get("name"))
+        found = design_named(name)
+    elif isinstance(declared, str):
+        found, name, options = design_named(declared), declared, {}
+    elif callable(declared):
+        return declared, design_name(declared), {}
+    else:
+        remedy = "give a name, or `{name: leave_one_out, groups: [augment.*]}`"
+        raise PlanError(f"{declared!r:.80} is no design", where="design", remedy=remedy)
+    if not options:
+        return found, name, {}
+    taken = [key for key, p in inspect.signature(found).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    require_keys(options, list(inspect.signature(found).parameters) if isinstance(found, type) else taken, "design")
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(options, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise PlanError(f"an option is no plain value: {error}", where=f"design {name}") from error
+    return found(**options) if isinstance(found, type) else partial(found, **options), name, plain
+
+
 def design_named(name: str) -> Design:
     """The design called `name`: a function of this module, or a dotted path to anybody's.
 
     Raises:
         PlanError: no such design; lists those of this module.
     """
-    own = {d.__name__: d for d in OWN}
+    own = {design_name(d): d for d in OWN}
     if name in own:
         return own[name]
     module, _, attribute = name.rpartition(".")
@@ -81,8 +157,10 @@ def design_named(name: str) -> Design:
 
 def design_name(design: Design) -> str:
     """How a plan writes a design down; `design_named` finds a module's function again by that name."""
+    if isinstance(design, partial):
+        return design_name(design.func)
     if design in OWN:
-        return design.__name__
+        return str(getattr(design, "__name__", ""))
     named = design if hasattr(design, "__qualname__") else type(design)
     return f"{named.__module__}.{named.__qualname__}"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ablate.analyses import DEFAULT_FAMILIES, Analysis, Comparison, Family, Target, require_margin
-from ablate.designs import build_cells, design_name, design_named
+from ablate.designs import build_cells, declare_design
 from ablate.drifts import differences, drift, flatten
 from ablate.errors import PlanError, StudyError, require_keys, require_one_of
 from ablate.factors import Cell, Factor, Level, Trial, digest, is_list, is_text, level_name
@@ -49,6 +49,7 @@ class Plan:
         config: the base config composed for the study, without seed and `hydra.*`; empty for a plain task.
         changes: per cell, its config's difference from the base config: dotted key -> value.
         provenance: commit, packages, digests of source files; beside the identity, not in it.
+        options: of the design, as declared.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Plan:
     config: Mapping[str, Any] = field(default_factory=dict)
     changes: tuple[Mapping[str, Any], ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def baseline(self) -> Cell:
@@ -120,7 +122,7 @@ class Plan:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Plain values, ready for JSON; what came after the first plans is left out where it is not used."""
         changes = self.changes or ({},) * len(self.cells)
         return {
             "format": FORMAT,
@@ -129,6 +131,7 @@ class Plan:
                 {"key": f.key, "levels": list(f.levels), "baseline": f.baseline, "role": f.role} for f in self.factors
             ],
             "design": self.design,
+            **({"options": dict(self.options)} if self.options else {}),
             "cells": [
                 {"levels": dict(cell), **({"changes": dict(change)} if change else {})}
                 for cell, change in zip(self.cells, changes, strict=True)
@@ -163,6 +166,7 @@ class Plan:
             changes=changes if any(changes) else (),
             seeds=tuple(values["seeds"]),
             design=values["design"],
+            options=values.get("options", {}),
             metric=values["metric"],
             direction=values["direction"],
             margin=values["margin"],
@@ -218,7 +222,7 @@ def plan(
     metric: str = "value",
     direction: Literal["maximize", "minimize"] = "maximize",
     seeds: int | Iterable[int] = 5,
-    design: str | Callable[[Sequence[Factor]], list[Cell]] = "full_factorial",
+    design: str | Mapping[str, Any] | Callable[[Sequence[Factor]], list[Cell]] = "full_factorial",
     baseline: Mapping[str, Level] | None = None,
     across: Sequence[str] = (),
     exclude: Sequence[Mapping[str, Any]] = (),
@@ -235,7 +239,8 @@ def plan(
         metric: the primary metric, as the task names it. A task that returns one float measures this one.
         direction: whether more of it is better.
         seeds: how many runs of every cell (0, 1, ...), or the seeds themselves.
-        design: `full_factorial`, `one_at_a_time`, `leave_one_out`, `cumulative`, a dotted path, or a function.
+        design: `full_factorial`, `one_at_a_time`, `leave_one_out`, `cumulative`, a dotted path, or a function; with
+            options, `{"name": "leave_one_out", "groups": ["augment.*"]}`.
         baseline: baseline levels other than the first.
         across: factors at which the whole design is repeated, reported apart.
         exclude: rules such as `{"size": "large", "data": ["a", "b"]}`; a cell that agrees with one is left out.
@@ -249,13 +254,14 @@ def plan(
         PlanError: says which argument, what is allowed, and what to do.
     """
     factors = _named_factors(factors, baseline or {}, (across,) if isinstance(across, str) else across)
-    build = design_named(design) if isinstance(design, str) else design
+    build, named, options = declare_design(design)
     made = Plan(
         name=name,
         factors=factors,
         cells=tuple(build_cells(factors, build)),
         seeds=_seed_list(seeds),
-        design=design if isinstance(design, str) else design_name(design),
+        design=named,
+        options=options,
         metric=metric,
         direction=direction,
         margin=margin,

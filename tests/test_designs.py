@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -12,6 +13,7 @@ from ablate.designs import (
     baseline_cell,
     build_cells,
     cumulative,
+    declare_design,
     design_name,
     design_named,
     full_factorial,
@@ -161,3 +163,58 @@ def test_a_design_that_gives_other_cells_is_refused(design, message):
 def test_a_study_without_a_factor_to_compare_is_refused():
     with pytest.raises(PlanError, match="at least one factor"):
         build_cells([Factor("place", ("lab", "field"), role="across")], full_factorial)
+
+
+AUGMENT = [Factor(key, ("on", "off")) for key in ("augment.flip", "augment.crop", "warmup")]
+
+
+def test_leave_one_out_removes_a_group_as_one_component():
+    grouped = partial(leave_one_out, groups=["augment.*"])
+    cells = build_cells(AUGMENT, grouped)
+    assert [changed(cell, cells[0]) for cell in cells[1:]] == [
+        ["augment.flip", "augment.crop"], ["warmup"], ["augment.flip", "augment.crop", "warmup"],
+    ]  # fmt: skip
+    assert build_cells(AUGMENT, partial(leave_one_out, groups=[["augment.flip", "augment.crop"]])) == cells
+    deep = [*AUGMENT[:2], Factor("depth", (8, 4, 2))]
+    assert [cell["depth"] for cell in leave_one_out(deep, groups=["augment.*"])] == [8, 8, 4, 2, 2]
+    assert len(leave_one_out(AUGMENT[:2], groups=["augment.*"])) == 2, "all removed is the group removed"
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (["augmnt.*"], r"(?s)no factor is called 'augmnt\.\*'.*design\.groups.*did you mean"),
+        (["warm*"], "the group 'warm\\*' has one factor, warmup"),
+        (["augment.*", ["augment.flip", "warmup"]], "in two groups: augment.flip"),
+        ("augment.*", "groups are 'augment"),
+    ],
+)
+def test_groups_that_are_none_are_refused(groups, message):
+    with pytest.raises(PlanError, match=message):
+        leave_one_out(AUGMENT, groups=groups)
+
+
+def test_a_design_with_options_is_a_mapping_a_partial_or_an_object():
+    declared = {"name": "leave_one_out", "groups": ("augment.*",)}
+    build, name, options = declare_design(declared)
+    assert (name, options) == ("leave_one_out", {"groups": ["augment.*"]})
+    assert declare_design(partial(leave_one_out, groups=["augment.*"]))[1:] == (name, options)
+    assert build_cells(AUGMENT, build) == leave_one_out(AUGMENT, groups=["augment.*"])
+    assert declare_design({"name": "leave_one_out", "groups": None})[1:] == ("leave_one_out", {})
+    made, name, options = declare_design({"name": "tests.test_designs.Fraction", "keep": 3})
+    assert (made, name, options) == (Fraction(3), "tests.test_designs.Fraction", {"keep": 3})
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"name": "leave_one_out", "group": []}, "(?s)unknown key 'group'.*allowed: groups.*did you mean 'groups'"),
+        ({"name": "full_factorial", "cells": 3}, r"(?s)unknown key 'cells'.*allowed: \(nothing\)"),
+        ({"groups": []}, "unknown design 'None'"),
+        ({"name": "leave_one_out", "groups": {1, 2}}, "an option is no plain value"),
+        (7, "7 is no design"),
+    ],
+)
+def test_options_that_a_design_does_not_have_are_named(declared, message):
+    with pytest.raises(PlanError, match=message):
+        declare_design(declared)

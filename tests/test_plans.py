@@ -127,7 +127,7 @@ def test_domains_are_groups_or_stand_for_themselves():
 
 def test_families_are_what_the_design_can_answer_and_the_declared_questions():
     question = {"name": "small", "cell": {"size": "small"}, "versus": {"size": "large"}, "margin": 0.1}
-    assert plan(FACTORS).families == ("main", "simple", "interaction", "domain")
+    assert plan(FACTORS).families == ("omnibus", "main", "simple", "interaction", "domain")
     assert plan({"data": ["a", "b"]}).families == ("main", "domain")
     assert plan({"data": ["a", "b", "c"], "size": ["s", "l"]}).families[:2] == ("omnibus", "main")
     assert plan(FACTORS, design="one_at_a_time").families == ("simple", "domain")
@@ -250,3 +250,12 @@ def test_the_hash_changes_with_every_part_of_the_declaration(made):
 def test_levels_print_in_the_order_of_the_study():
     made = plan({"size": ["large", "small", "medium"]}, baseline={"size": "small"})
     assert [level_name(level) for level in made.factors[0].levels] == ["large", "small", "medium"]
+
+
+def test_options_of_a_design_are_locked_and_absent_ones_leave_the_hash_alone():
+    made = plan(FACTORS, design={"name": "leave_one_out", "groups": [["data", "size"]]})
+    assert (made.design, made.options, len(made.cells)) == ("leave_one_out", {"groups": [["data", "size"]]}, 2)
+    assert Plan.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+    assert made.hash != plan(FACTORS, design="leave_one_out").hash
+    assert plan(FACTORS, design={"name": "leave_one_out"}).hash == plan(FACTORS, design="leave_one_out").hash
+    assert "options" not in plan(FACTORS).to_dict()
