@@ -56,7 +56,7 @@ names = st.lists(
 domain_names = st.lists(st.sampled_from([*AWKWARD, 1, 2]), min_size=1, max_size=3, unique_by=str)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(names, domain_names, st.booleans(), st.booleans(), st.integers(0, 2**31))
 def test_a_frame_is_what_the_plainest_loop_makes_of_it(levels, domains, shifts, holes, seed):
     rng = np.random.default_rng(seed)

@@ -85,6 +85,7 @@ def test_an_adjusted_p_is_the_smallest_alpha_that_rejects(families, gatekeeping)
             assert (p <= alpha).tolist() == rejected
 
 
+@settings(max_examples=30)
 @given(chains, st.sampled_from(["serial", "parallel"]))
 def test_gates_never_lower_a_p_and_keep_missing_ones(families, gatekeeping):
     for p, adjusted in zip(families, adjust(families, gatekeeping), strict=True):
