@@ -46,14 +46,15 @@ def bench_iqm(python: str | None = None, resamples: int = 50_000, times: int = 3
 
 def bench_aso(python: str | None = None, times: int = 5) -> Row:
     """Almost stochastic order of two arms of 30 runs, 1,000 resamples, compared on deepsig's own draws and grid."""
-    arms = np.random.default_rng(0).normal([[0.3], [0.0]], 1, (2, 30))
+    arms = np.random.default_rng(0).normal([[0.6], [0.0]], 1, (2, 30))  # a bound within (0, 1)
     order = AlmostStochasticOrder(step=0.005)
     _, ours = measure(lambda: order(*arms, 0), times)
 
     def judge(answer: dict[str, Any]) -> tuple[bool, str]:
         draws = np.array([np.random.RandomState(7 + i).uniform(0, 1, 60) for i in range(1, order.resamples + 1)])
-        gap = abs(order.bound(*arms, draws[:, :30], draws[:, 30:]).bound - answer["bound"])
-        return gap < 1e-12, f"bound {gap:.0e} on its own draws"
+        bound = order.bound(*arms, draws[:, :30], draws[:, 30:]).bound
+        gap = abs(bound - answer["bound"])
+        return gap < 1e-12 and 0 < bound < 1, f"bound {bound:.12f} on deepsig's draws: {gap:.0e}"
 
     answer = ask_python(python, DEEPSIG, arms=arms, times=min(times, 3))
     return compare("ASO, 30 runs a side: deepsig", ours, answer, 100, judge)
