@@ -25,6 +25,8 @@ DEFAULT_FAMILIES: dict[str, tuple[Family, ...]] = {
     "one_at_a_time": ("simple", "domain"),
     "leave_one_out": ("leave_one_out", "domain"),
     "cumulative": ("step", "simple", "domain"),
+    "fractional_factorial": ("main", "domain"),
+    "plackett_burman": ("main", "domain"),
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ablate.errors import PlanError, require_keys
 from ablate.factors import Cell, Factor, is_list, level_name
+from ablate.screenings import fractional_factorial, plackett_burman
 
 Design = Callable[[Sequence[Factor]], list[Cell]]
 
@@ -95,6 +96,7 @@ def cumulative(factors: Sequence[Factor]) -> list[Cell]:
 
 
 OWN: tuple[Design, ...] = (full_factorial, one_at_a_time, leave_one_out, cumulative)
+SCREENING: tuple[Design, ...] = (fractional_factorial, plackett_burman)  # main effects alone, of some of the cells
 
 
 def declare_design(declared: object) -> tuple[Design, str, dict[str, Any]]:
@@ -132,12 +134,12 @@ def declare_design(declared: object) -> tuple[Design, str, dict[str, Any]]:
 
 
 def design_named(name: str) -> Design:
-    """The design called `name`: a function of this module, or a dotted path to anybody's.
+    """The design called `name`: one that ships, or a dotted path to anybody's.
 
     Raises:
-        PlanError: no such design; lists those of this module.
+        PlanError: no such design; lists those that ship.
     """
-    own = {design_name(d): d for d in OWN}
+    own = {design_name(d): d for d in (*OWN, *SCREENING)}
     if name in own:
         return own[name]
     module, _, attribute = name.rpartition(".")
@@ -159,7 +161,7 @@ def design_name(design: Design) -> str:
     """How a plan writes a design down; `design_named` finds a module's function again by that name."""
     if isinstance(design, partial):
         return design_name(design.func)
-    if design in OWN:
+    if design in (*OWN, *SCREENING):
         return str(getattr(design, "__name__", ""))
     named = design if hasattr(design, "__qualname__") else type(design)
     return f"{named.__module__}.{named.__qualname__}"

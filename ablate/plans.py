@@ -239,8 +239,9 @@ def plan(
         metric: the primary metric, as the task names it. A task that returns one float measures this one.
         direction: whether more of it is better.
         seeds: how many runs of every cell (0, 1, ...), or the seeds themselves.
-        design: `full_factorial`, `one_at_a_time`, `leave_one_out`, `cumulative`, a dotted path, or a function; with
-            options, `{"name": "leave_one_out", "groups": ["augment.*"]}`.
+        design: `full_factorial`, `one_at_a_time`, `leave_one_out`, `cumulative`, `fractional_factorial`,
+            `plackett_burman`, a dotted path, or a function; with options,
+            `{"name": "leave_one_out", "groups": ["augment.*"]}`.
         baseline: baseline levels other than the first.
         across: factors at which the whole design is repeated, reported apart.
         exclude: rules such as `{"size": "large", "data": ["a", "b"]}`; a cell that agrees with one is left out.
