@@ -20,6 +20,7 @@ from ablate.stats.refusals import (
     ONE_RUN,
     PSEUDO_REPLICATES,
     RUNS_SHARED,
+    TWO_RUNS,
     ZERO_COMPONENT,
     Refusal,
 )
@@ -84,15 +85,22 @@ class Judge:
     folds: bool = False
 
     def __call__(self, engine: str, layout: Layout, part: Part, target: Target) -> Finding:
-        """One contrast under one target. What the part itself refuses is not computed, unless an interval may stand."""
-        if part.refusal is not None and not part.refusal.interval:
-            return Finding(None, None, part.refusal, self.method(engine, layout))
+        """One contrast under one target. What the part itself refuses is not computed, unless an interval may stand.
+
+        Where every run has a domain of its own, domains replicate the whole contrast: one or two runs of a cell in
+        each are then no reason against new domains.
+        """
+        refusal = part.refusal
+        if (engine, target, layout.crossing) == ("nested", "new_domains", "nested") and part.n_seeds and not self.folds:
+            refusal = None if refusal is not None and refusal.code in (ONE_RUN.code, TWO_RUNS.code) else refusal
+        if refusal is not None and not refusal.interval:
+            return Finding(None, None, refusal, self.method(engine, layout))
         if self.folds and engine != "nested":
             asked = FOLDS.about(f"engine `{engine}` was asked for; leave it at `auto`")
             return Finding(None, None, asked, REASONS[engine][0])
         found = {"crossed": self._crossed, "nested": self._nested, "mixed": self._mixed}[engine](layout, part, target)
-        if found.refusal is None and part.refusal is not None:
-            return Finding(found.pivot, found.components, part.refusal, found.method)
+        if found.refusal is None and refusal is not None:
+            return Finding(found.pivot, found.components, refusal, found.method)
         return found
 
     def method(self, engine: str, layout: Layout, *more: str) -> str:
@@ -129,6 +137,8 @@ class Judge:
         if layout.crossing != "nested" and len(layout.groups) > 1:
             about = "engine `nested` was asked for, and would take the scores of one run for independent ones"
             return Finding(None, None, PSEUDO_REPLICATES.about(about), method)
+        if part.n_seeds == 1:
+            return _over_domains(part, self.method("nested", layout, "t over domains"))
         components = Nested(layout.blocked, self.folds)(part.scores, part.weights)
         refusal = _refuse(components, part, target)
         if refusal is not None:
@@ -157,6 +167,19 @@ class Judge:
             return Finding(None, None, IDENTICAL_RUNS.about("the contrast is the same for every seed"), method)
         pivot = Student(found.estimate, found.se, found.df)
         return Finding(pivot, None, None, self.method("mixed", layout, "Kenward-Roger", *_flag(found.bounded)))
+
+
+def _over_domains(part: Part, method: str) -> Finding:
+    """Student's t of the contrasts of domains, where a cell has one run in some: nothing is known of runs alone."""
+    used = part.weights != 0
+    contrasts = part.weights[used] @ np.nanmean(part.scores[used], axis=1)
+    n = len(contrasts)
+    if n < 3:
+        return Finding(None, None, _few(n), method)
+    se = float(contrasts.std(ddof=1)) / n**0.5
+    if se <= 1e-12 * float(np.nanmax(np.abs(part.scores))):
+        return Finding(None, None, IDENTICAL_RUNS.about("the contrast is the same in every domain"), method)
+    return Finding(Student(float(contrasts.mean()), se, n - 1.0), None, None, method)
 
 
 def _lacking(layout: Layout, part: Part) -> str:

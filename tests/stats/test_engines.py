@@ -131,6 +131,38 @@ def test_summaries_with_two_rows_of_a_domain_are_refused():
     assert (rows_of(doubled, run=None, se="se").refusal == "R04").all()
 
 
+@pytest.mark.parametrize(("seeds", "code"), [(1, "R01"), (2, "R02")])
+@pytest.mark.parametrize("block", [None, "seed"])
+def test_few_runs_of_their_own_in_every_domain_speak_of_new_domains_alone(seeds, code, block):
+    table = scores(seeds=seeds, domains=8)
+    found = rows_of(tabulate(table, nested=True), block=block).set_index("target")
+    assert found.refusal.to_dict() == {"these_domains": code, "new_domains": ""}
+    assert np.isnan(found.p["these_domains"])
+    expected = stats.ttest_1samp(table[1].mean(0) - table[0].mean(0), 0)
+    if seeds == 1:
+        assert found.p["new_domains"] == pytest.approx(expected.pvalue)
+    assert found.p["new_domains"] >= expected.pvalue * (1 - 1e-9)
+    assert found.df["new_domains"] == 7
+    shared = rows_of(tabulate(table), block=block)  # one run on all domains replicates nothing
+    assert (shared.refusal == code).all()
+    two = rows_of(tabulate(table[:, :, :2], nested=True), block=block).set_index("target")
+    assert two.refusal["new_domains"] == "R12"
+    same = table.copy()
+    same[1] = same[0] + 1
+    if seeds == 1:
+        assert rows_of(tabulate(same, nested=True)).set_index("target").refusal["new_domains"] == "R05"
+
+
+def test_one_run_in_one_domain_of_a_nested_study():
+    table = scores(domains=6)
+    table[1, 1:, 3] = np.nan
+    found = rows_of(tabulate(table, nested=True)).set_index("target")
+    assert found.refusal.to_dict() == {"these_domains": "R01", "new_domains": ""}
+    expected = stats.ttest_1samp(np.nanmean(table[1], 0) - table[0].mean(0), 0)
+    assert found.p["new_domains"] == pytest.approx(expected.pvalue)
+    assert "t over domains" in found.method["new_domains"]
+
+
 def test_sign_flips_take_whole_blocks_and_runs_on_every_domain():
     table = scores(seeds=9)
     table[1, 3] = table[0, 5, 1] = np.nan
