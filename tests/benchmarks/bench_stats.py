@@ -92,7 +92,7 @@ def run_all(python: str | None, full: bool, quick: bool) -> Iterator[Row]:
 
 def show(*cells: str) -> None:
     """One line of the table."""
-    print("{:<38} {:>9} {:>9} {:>14} {:>9}  {}".format(*cells).rstrip(), flush=True)
+    print("{:<38} {:>9} {:>9} {:>14} {:>10}  {}".format(*cells).rstrip(), flush=True)
 
 
 def format_row(row: Row) -> tuple[str, ...]:
