@@ -79,7 +79,11 @@ class Plan:
     def families(self) -> tuple[Family, ...]:
         """The families of contrasts that the analysis computes."""
         chosen = self.analysis.families or self._default_families
-        return (*chosen, "noninferiority") if self.analysis.comparisons and "noninferiority" not in chosen else chosen
+        asked: dict[Family, bool] = {
+            "noninferiority": any(c.base is None for c in self.analysis.comparisons),
+            "retention": any(c.base is not None for c in self.analysis.comparisons),
+        }
+        return (*chosen, *(family for family, wanted in asked.items() if wanted and family not in chosen))
 
     @property
     def _default_families(self) -> tuple[Family, ...]:
@@ -240,7 +244,7 @@ def plan(
         direction: whether more of it is better.
         seeds: how many runs of every cell (0, 1, ...), or the seeds themselves.
         design: `full_factorial`, `one_at_a_time`, `leave_one_out`, `cumulative`, `fractional_factorial`,
-            `plackett_burman`, a dotted path, or a function; with options,
+            `plackett_burman`, `d_optimal`, a dotted path, or a function; with options,
             `{"name": "leave_one_out", "groups": ["augment.*"]}`.
         baseline: baseline levels other than the first.
         across: factors at which the whole design is repeated, reported apart.

@@ -133,6 +133,8 @@ def test_families_are_what_the_design_can_answer_and_the_declared_questions():
     assert plan(FACTORS, design="one_at_a_time").families == ("simple", "domain")
     assert plan(FACTORS, analysis={"comparisons": [question]}).families[-1] == "noninferiority"
     assert plan(FACTORS, analysis={"families": ["main"]}).families == ("main",)
+    kept = {**question, "base": {"size": "medium"}, "retain": 0.8}
+    assert plan(FACTORS, analysis={"families": ["main"], "comparisons": [kept]}).families == ("main", "retention")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Contrasts: every question about a design as weights over its cells, or the refusal of a question it cannot answer."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations, islice, pairwise, product
 from math import prod, sqrt
@@ -98,8 +98,11 @@ def _simple(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contra
 
 
 def _pairs(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contrast]:
+    alone = len(factors) == 1
     for versus, cell in combinations(cells, 2):
-        yield _between("pairs", cell, versus, factors, cells)
+        found = _between("pairs", cell, versus, factors, cells)
+        # of several factors, the ones that both cells share tell one pair from another
+        yield found if alone else replace(found, factor="cell", level=str(cell), versus=str(versus))
 
 
 def _leave_one_out(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contrast]:

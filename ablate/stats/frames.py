@@ -142,7 +142,7 @@ def read_frame(frame: pd.DataFrame, columns: Columns, *, metric: str, analysis: 
         items,
         plan,
         {cell: blocks or int(per_cell[i]) for i, cell in enumerate(cells)},
-        (*note, *_count_left(status, metric)),
+        (*note, *_count_left(status, metric), *_compare_budgets(frame, columns, run_of, final)),
         whole=_whole(frame, columns, run_of, others, plan.analysis.costs),
         curves=curves,
         searched=pd.DataFrame(
@@ -322,6 +322,16 @@ def _split_budgets(
     curves = rows.groupby(["run", "budget"])["value"].mean().reset_index()
     largest = pd.Series(budget).where(kept).groupby(run_of).transform("max").to_numpy()
     return kept & (budget == largest), curves
+
+
+def _compare_budgets(
+    frame: pd.DataFrame, columns: Columns, run_of: NDArray[np.int_], final: NDArray[np.bool_]
+) -> Iterator[str]:
+    """What a reader must know where runs ended at different budgets."""
+    if columns.budget is not None:
+        last = pd.to_numeric(frame[columns.budget], errors="coerce")[final].groupby(run_of[final]).first()
+        if last.nunique() > 1:
+            yield f"runs were judged at the last budget of each, which is between {last.min():g} and {last.max():g}"
 
 
 def _scores(frame: pd.DataFrame, columns: Columns, run_of: NDArray[np.int_]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -132,7 +132,8 @@ def _common(df: Array) -> float:
 
 def _invert(information: Array) -> Array:
     """Inverse, in the scale of its own diagonal; of directions that cannot be told apart, the least-norm one."""
-    scale = np.sqrt(information.diagonal())
+    own = information.diagonal()
+    scale = np.where(own > 0, np.sqrt(np.maximum(own, 0.0)), np.inf)  # rounding may leave less than nothing
     inverse = np.linalg.pinv(information / np.outer(scale, scale), rcond=ALIASED, hermitian=True)
     return np.asarray(inverse / np.outer(scale, scale))
 

@@ -160,3 +160,11 @@ def test_two_level_main_effects_are_the_classical_ones():
     ):
         m = {(v, w): sum(y[c] for c in cells if (c[f.key], c[g.key]) == (v, w)) / 4 for v in (0, 1) for w in (0, 1)}
         assert value(contrast, y.__getitem__) == pytest.approx(m[1, 1] - m[1, 0] - m[0, 1] + m[0, 0])
+
+
+def test_pairs_of_several_factors_are_told_apart_by_their_cells():
+    factors = [Factor("data", ("raw", "clean")), Factor("size", ("s", "l"))]
+    found = build_contrasts("pairs", factors, full_factorial(factors))
+    assert len({(c.level, c.versus) for c in found}) == len(found) == 6
+    (alone,) = build_contrasts("pairs", factors[:1], full_factorial(factors[:1]))
+    assert (alone.factor, alone.level, alone.versus) == ("data", "clean", "raw")

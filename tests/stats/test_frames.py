@@ -308,3 +308,14 @@ def test_a_million_rows():
     for place, cell in enumerate(layout.cells):
         expected = means[cell["p"]][int(cell["q"])].unstack().to_numpy()
         assert layout.scores[place] == pytest.approx(expected, abs=1e-12)
+
+
+def test_runs_that_end_at_different_budgets_are_said_to():
+    rows = [(arm, f"{arm}{run}", steps, run + steps) for arm in "ab" for run in range(3) for steps in (10, 20)]
+    frame = pd.DataFrame(rows, columns=["arm", "run", "steps", "acc"])
+    columns = {"factors": ["arm"], "run": "run", "value": "acc", "budget": "steps", "families": ["main"]}
+    assert not any("last budget" in note for note in ab.attribute(frame, **columns).notes)
+    early = frame[~((frame.run == "a0") & (frame.steps == 20))]
+    assert any(
+        "last budget of each, which is between 10 and 20" in note for note in ab.attribute(early, **columns).notes
+    )
