@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ablate as ab
 from ablate.analyses import Analysis
 from ablate.errors import PlanError, RecordsError
 from ablate.factors import Cell, level_name
