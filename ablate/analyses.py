@@ -27,6 +27,7 @@ DEFAULT_FAMILIES: dict[str, tuple[Family, ...]] = {
     "cumulative": ("step", "simple", "domain"),
     "fractional_factorial": ("main", "domain"),
     "plackett_burman": ("main", "domain"),
+    "d_optimal": ("omnibus", "main", "domain"),
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ablate.errors import PlanError, require_keys
 from ablate.factors import Cell, Factor, is_list, level_name
+from ablate.optima import d_optimal
 from ablate.screenings import fractional_factorial, plackett_burman
 
 Design = Callable[[Sequence[Factor]], list[Cell]]
@@ -96,7 +97,7 @@ def cumulative(factors: Sequence[Factor]) -> list[Cell]:
 
 
 OWN: tuple[Design, ...] = (full_factorial, one_at_a_time, leave_one_out, cumulative)
-SCREENING: tuple[Design, ...] = (fractional_factorial, plackett_burman)  # main effects alone, of some of the cells
+SCREENING: tuple[Design, ...] = (fractional_factorial, plackett_burman, d_optimal)  # of some of the cells
 
 
 def declare_design(declared: object) -> tuple[Design, str, dict[str, Any]]:

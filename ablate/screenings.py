@@ -128,8 +128,8 @@ def read_generators(factors: Sequence[Factor], generators: Sequence[str]) -> dic
 def choose_generators(number: int, resolution: int, cells: int | None = None) -> dict[int, list[int]]:
     """Generators of least aberration (Fries and Hunter 1980), of the smallest fraction that reaches a resolution.
 
-    Cells fix its size. All sets are tried where they are at most twenty thousand; else generators are added one by one, from all words and
-    from those of even length that resolution IV is made of, and the better set is kept.
+    Cells fix its size. All sets are tried where they are at most twenty thousand; else generators are added one by one,
+    from all words and from those of even length that resolution IV is made of, and the better set is kept.
 
     Raises:
         PlanError: no fraction in a thousand cells, or in that number, reaches it.
