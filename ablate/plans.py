@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,8 +18,9 @@ from ablate.analyses import DEFAULT_FAMILIES, Analysis, Comparison, Family, Targ
 from ablate.designs import build_cells, declare_design
 from ablate.drifts import differences, drift, flatten
 from ablate.errors import PlanError, StudyError, require_keys, require_one_of
-from ablate.factors import Cell, Factor, Level, Trial, digest, is_list, is_text, level_name
+from ablate.factors import Cell, Factor, Level, Trial, digest, is_text
 from ablate.files import write_whole
+from ablate.rules import apply_conditions, read_conditions, split_cells
 
 __all__ = ["CLEAN", "PLAN_FILE", "WHOLE", "Analysis", "Comparison", "Family", "Plan", "Target", "plan"]
 __all__ += ["differences", "drift", "flatten", "require_keys", "require_one_of", "write_whole"]
@@ -50,6 +52,8 @@ class Plan:
         changes: per cell, its config's difference from the base config: dotted key -> value.
         provenance: commit, packages, digests of source files; beside the identity, not in it.
         options: of the design, as declared.
+        conditional: factors, or some of their levels, that exist only under others; see `rules.read_conditions`.
+        acknowledged: families of which not every contrast can be estimated, and which are wanted all the same.
     """
 
     name: str
@@ -69,6 +73,8 @@ class Plan:
     changes: tuple[Mapping[str, Any], ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
     options: Mapping[str, Any] = field(default_factory=dict)
+    conditional: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    acknowledged: tuple[str, ...] = ()
 
     @property
     def baseline(self) -> Cell:
@@ -88,7 +94,7 @@ class Plan:
     @property
     def _default_families(self) -> tuple[Family, ...]:
         """What the design can answer, less what would say the same twice, or nothing."""
-        chosen = DEFAULT_FAMILIES.get(self.design, ("simple", "domain"))
+        chosen = DEFAULT_FAMILIES.get("" if self.conditional else self.design, ("simple", "domain"))
         compared = [f for f in self.factors if f.role == "factor"]
         idle = {"omnibus"} if all(len(f.levels) < 3 for f in compared) else set()
         if "main" in chosen and len(compared) == 1:
@@ -136,6 +142,8 @@ class Plan:
             ],
             "design": self.design,
             **({"options": dict(self.options)} if self.options else {}),
+            **({"conditional": {k: dict(c) for k, c in self.conditional.items()}} if self.conditional else {}),
+            **({"acknowledged": list(self.acknowledged)} if self.acknowledged else {}),
             "cells": [
                 {"levels": dict(cell), **({"changes": dict(change)} if change else {})}
                 for cell, change in zip(self.cells, changes, strict=True)
@@ -171,6 +179,8 @@ class Plan:
             seeds=tuple(values["seeds"]),
             design=values["design"],
             options=values.get("options", {}),
+            conditional=values.get("conditional", {}),
+            acknowledged=tuple(values.get("acknowledged", ())),
             metric=values["metric"],
             direction=values["direction"],
             margin=values["margin"],
@@ -230,10 +240,12 @@ def plan(
     baseline: Mapping[str, Level] | None = None,
     across: Sequence[str] = (),
     exclude: Sequence[Mapping[str, Any]] = (),
+    conditional: Mapping[str, Mapping[str, Any]] | None = None,
     domains: Mapping[str, Iterable[str]] | Iterable[str] = (),
     margin: float | None = None,
     blocking: Literal["seed", "none"] = "seed",
     analysis: Analysis | Mapping[str, Any] | None = None,
+    acknowledge: Sequence[str] = (),
     name: str = "study",
 ) -> Plan:
     """Declare a study. Nothing is run and nothing is written.
@@ -245,38 +257,59 @@ def plan(
         seeds: how many runs of every cell (0, 1, ...), or the seeds themselves.
         design: `full_factorial`, `one_at_a_time`, `leave_one_out`, `cumulative`, `fractional_factorial`,
             `plackett_burman`, `d_optimal`, a dotted path, or a function; with options,
-            `{"name": "leave_one_out", "groups": ["augment.*"]}`.
+            `{"name": "leave_one_out", "groups": ["augment.*"]}`. A budget, `trials`, is made into `cells`.
         baseline: baseline levels other than the first.
         across: factors at which the whole design is repeated, reported apart.
         exclude: rules such as `{"size": "large", "data": ["a", "b"]}`; a cell that agrees with one is left out.
+        conditional: what exists only under other levels, such as `{"momentum": {"only": {"optimiser": "sgd"}}}`:
+            elsewhere the factor stays at its baseline.
         domains: domain group -> domains, or a plain list of domains; empty accepts what the task measures.
         margin: the smallest difference that matters, in units of the metric.
         blocking: `seed` (default) where runs of one seed share randomness across cells; else `none`.
         analysis: target, alpha, families, correction, comparisons.
+        acknowledge: families of which not every contrast can be estimated, and which are wanted all the same.
         name: the study's name.
 
     Raises:
         PlanError: says which argument, what is allowed, and what to do.
     """
     factors = _named_factors(factors, baseline or {}, (across,) if isinstance(across, str) else across)
-    build, named, options = declare_design(design)
+    numbers = _seed_list(seeds)
+    build, named, options = declare_design(_spend(design, factors, len(numbers)))
+    conditions = read_conditions(conditional or {}, factors)
+    every = apply_conditions(build_cells(factors, build), factors, conditions)
+    kept, excluded, rules = split_cells(every, factors, exclude)
     made = Plan(
         name=name,
         factors=factors,
-        cells=tuple(build_cells(factors, build)),
-        seeds=_seed_list(seeds),
+        cells=kept,
+        seeds=numbers,
         design=named,
         options=options,
+        conditional=conditions,
         metric=metric,
         direction=direction,
         margin=margin,
         blocking=blocking,
         domains=_domain_groups(domains),
+        exclude=rules,
+        excluded=excluded,
         analysis=analysis if isinstance(analysis, Analysis) else Analysis.from_dict(analysis or {}),
+        acknowledged=tuple([acknowledge] if isinstance(acknowledge, str) else acknowledge),
     )
-    made = _leave_out(made, exclude)
     _check(made)
     return made
+
+
+def _spend(design: Any, factors: Sequence[Factor], seeds: int) -> Any:
+    """A design's budget of trials as one of cells: of every stratum, at every seed."""
+    if not isinstance(design, Mapping) or design.get("trials") is None:
+        return design
+    trials, strata = design["trials"], prod(len(f.levels) for f in factors if f.role == "across")
+    if type(trials) is not int or design.get("cells") is not None:
+        remedy = "give cells, or a whole number of trials that they are made of"
+        raise PlanError(f"a budget of {trials!r} trials", where="design.trials", remedy=remedy)
+    return {**{k: v for k, v in design.items() if k != "trials"}, "cells": trials // (seeds * strata)}
 
 
 def _named_factors(
@@ -333,28 +366,6 @@ def _domain_groups(domains: Mapping[str, Iterable[str]] | Iterable[str]) -> dict
     return groups
 
 
-def _leave_out(made: Plan, rules: Sequence[Mapping[str, Any]]) -> Plan:
-    by_key = {f.key: f for f in made.factors}
-    if isinstance(rules, Mapping) or not all(isinstance(rule, Mapping) and rule for rule in rules):
-        raise PlanError("exclude is a list of rules", where="exclude", allowed=["[{factor: level, ...}, ...]"])
-    for rule in rules:
-        for key, wanted in rule.items():
-            require_one_of(key, by_key, "exclude", "factor")
-            for word in wanted if is_list(wanted) else [wanted]:
-                by_key[key].level(word)
-    out = tuple(cell for cell in made.cells if any(cell.agrees(rule) for rule in rules))
-    kept = tuple(cell for cell in made.cells if cell not in out)
-    if len(kept) < 2:
-        raise PlanError(f"{len(kept)} cell(s) are left: nothing to compare", where="exclude", remedy="loosen the rules")
-    for f in made.factors:
-        gone = {level_name(cell[f.key]) for cell in out} - {level_name(cell[f.key]) for cell in kept}
-        if gone:
-            remedy = "take the level out of the factor, or loosen the rules"
-            raise PlanError(f"no cell is left with {f.key}={', '.join(sorted(gone))}", where="exclude", remedy=remedy)
-    plain = tuple({key: list(want) if is_list(want) else want for key, want in rule.items()} for rule in rules)
-    return replace(made, cells=kept, excluded=out, exclude=plain)
-
-
 def _check(made: Plan) -> None:
     require_one_of(made.direction, ("maximize", "minimize"), "direction")
     require_one_of(made.blocking, ("seed", "none"), "blocking")
@@ -362,6 +373,8 @@ def _check(made: Plan) -> None:
     for key, name in (("metric", made.metric), ("name", made.name)):
         if not (isinstance(name, str) and name.strip() and is_text(name)):
             raise PlanError(f"the {key} is {name!r}", where=key, remedy="a name is text on one line")
+    for family in made.acknowledged:
+        require_one_of(family, made.families, "acknowledge", "family of the analysis")
     by_key = {f.key: f for f in made.factors}
     for c in made.analysis.comparisons:
         for key, word in [*c.cell.items(), *c.versus.items()]:

@@ -261,3 +261,21 @@ def test_options_of_a_design_are_locked_and_absent_ones_leave_the_hash_alone():
     assert made.hash != plan(FACTORS, design="leave_one_out").hash
     assert plan(FACTORS, design={"name": "leave_one_out"}).hash == plan(FACTORS, design="leave_one_out").hash
     assert "options" not in plan(FACTORS).to_dict()
+
+
+def test_a_budget_of_trials_is_one_of_cells():
+    many = {"data": ["a", "b", "c"], "size": [1, 2, 3, 4], "place": ["lab", "field"]}
+    made = plan(many, design={"name": "d_optimal", "trials": 85}, seeds=5, across=["place"])
+    assert (made.options, len(made.cells), len(made.trials)) == ({"cells": 8}, 16, 80)
+    with pytest.raises(PlanError, match=r"(?s)a budget of 85.5 trials.*design\.trials"):
+        plan(many, design={"name": "d_optimal", "trials": 85.5})
+    with pytest.raises(PlanError, match="unknown key 'cells'"):
+        plan(many, design={"name": "full_factorial", "trials": 85})
+
+
+def test_what_cannot_be_estimated_may_be_acknowledged():
+    made = plan(FACTORS, acknowledge=["interaction"])
+    assert Plan.from_dict(json.loads(json.dumps(made.to_dict()))).acknowledged == ("interaction",)
+    assert made.hash != plan(FACTORS).hash
+    with pytest.raises(PlanError, match=r"(?s)unknown family of the analysis 'step'.*where:   acknowledge"):
+        plan(FACTORS, acknowledge=["step"])
