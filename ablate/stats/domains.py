@@ -13,7 +13,8 @@ from ablate.stats.gains import DESCRIBED, behind
 from ablate.stats.heterogeneity import MANY, judge_heterogeneity
 from ablate.stats.inquiries import Inquiry
 from ablate.stats.items import clusters_of, cube_of
-from ablate.stats.layouts import Layout, Part, select_part
+from ablate.stats.layouts import Layout
+from ablate.stats.parts import Part, select_part
 from ablate.stats.predictions import chance_above, predict
 from ablate.stats.refusals import FEW_DOMAINS, MISSING_DOMAINS, NO_TEST_ERROR, Refusal
 from ablate.stats.results import Result

@@ -7,8 +7,9 @@ import numpy as np
 
 from ablate.analyses import Engine, Target
 from ablate.stats.crossed import Array, Components, Crossed
-from ablate.stats.layouts import Layout, Part
+from ablate.stats.layouts import Layout
 from ablate.stats.nested import Nested, NestedComponents
+from ablate.stats.parts import Part
 from ablate.stats.pivots import Pivot, SignFlips, Student
 from ablate.stats.refusals import (
     COARSE_TEST,

@@ -13,7 +13,8 @@ from ablate.stats.contrasts import Contrast
 from ablate.stats.crossed import Array, Crossed
 from ablate.stats.gains import DESCRIBED, behind
 from ablate.stats.inquiries import Inquiry
-from ablate.stats.layouts import Layout, select_part
+from ablate.stats.layouts import Layout
+from ablate.stats.parts import select_part
 from ablate.stats.refusals import MISSING_DOMAINS, NO_TRIALS, NOT_ESTIMABLE, Refusal
 from ablate.stats.results import Result
 from ablate.stats.tradeoffs import Exact, compare_costs, share_front

@@ -15,9 +15,9 @@ from ablate.stats.engines import REASONS
 from ablate.stats.expenses import answer_cost, answer_tuning
 from ablate.stats.gains import answer_improvement, answer_iqm, answer_retention, answer_shapley, answer_share
 from ablate.stats.inquiries import RUN_TARGETS, Inquiry
-from ablate.stats.layouts import select_part
 from ablate.stats.learning import answer_efficiency
 from ablate.stats.omnibus import Omnibus, judge_jointly, judge_jointly_on_new_domains
+from ablate.stats.parts import select_part
 from ablate.stats.refusals import FEW_DOMAINS, MISSING_DOMAINS, Refusal
 from ablate.stats.results import Result
 from ablate.stats.selections import compare_with_best

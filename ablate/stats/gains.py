@@ -14,8 +14,9 @@ from ablate.stats.contrasts import JOIN, Contrast, combine
 from ablate.stats.crossed import Array, Crossed
 from ablate.stats.improvement import Improvement, ProbabilityOfImprovement
 from ablate.stats.inquiries import RUN_TARGETS, Inquiry
-from ablate.stats.layouts import Layout, Part, select_part
+from ablate.stats.layouts import Layout
 from ablate.stats.nested import Nested
+from ablate.stats.parts import Part, select_part
 from ablate.stats.pivots import Student, Transformed
 from ablate.stats.ratios import Ratio
 from ablate.stats.refusals import (

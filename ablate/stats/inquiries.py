@@ -18,7 +18,8 @@ from ablate.stats.crossed import Components
 from ablate.stats.engines import REASONS, Finding, Judge, choose_engine, judge_summaries
 from ablate.stats.equivalence import join
 from ablate.stats.items import judge_models, single_runs
-from ablate.stats.layouts import Layout, Part, bound_worst_case, select_part
+from ablate.stats.layouts import Layout
+from ablate.stats.parts import Part, bound_worst_case, select_part
 from ablate.stats.refusals import (
     FOLDS,
     IDENTICAL_RUNS,

@@ -14,7 +14,8 @@ from ablate.stats.crossed import Array
 from ablate.stats.curves import Direction, data_multiplier, log_area, times_to
 from ablate.stats.gains import DESCRIBED, behind
 from ablate.stats.inquiries import Inquiry
-from ablate.stats.layouts import Layout, select_part
+from ablate.stats.layouts import Layout
+from ablate.stats.parts import select_part
 from ablate.stats.pivots import Student, Transformed
 from ablate.stats.refusals import MISSING_DOMAINS, TWO_RUNS
 from ablate.stats.results import Result

@@ -13,7 +13,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablate.records import WHOLE
-from ablate.stats.layouts import COINCIDENCE
 from ablate.stats.refusals import (
     FOLDS,
     IDENTICAL_RUNS,
@@ -27,6 +26,7 @@ from ablate.stats.refusals import (
     Refusal,
 )
 from ablate.stats.rosters import Codes, Roster, enrol
+from ablate.stats.tabulations import COINCIDENCE
 
 Severity = Literal["error", "warning", "note"]
 SHOWN = 12  # places that a lint names

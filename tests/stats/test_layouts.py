@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from ablate.analyses import Analysis
 from ablate.factors import Cell
 from ablate.stats.frames import Columns, read_frame
-from ablate.stats.layouts import bound_worst_case, build_layouts, select_part
+from ablate.stats.layouts import build_layouts
+from ablate.stats.parts import bound_worst_case, select_part
 from tests.stats.samples import tabulate
 
 A, B, C = (Cell({"x": name}) for name in "abc")
