@@ -89,10 +89,10 @@ def table():
     return pd.read_csv(DOCS / "coverage.csv")
 
 
-def bold(setting):
-    """Where tests for new domains are known to be too bold: what `footnotes` warns of, in seed blocks."""
-    few, many = setting.seeds <= 5, setting.domains > 10
-    return setting.method == "Holm in seed blocks" and setting.target == "new_domains" and few and many
+def cautious(setting):
+    """Three blocks in which nothing varies: wider than promised, for the sake of families' far tails."""
+    blocked = setting.method == "E1 in seed blocks" and setting.target == "new_domains"
+    return blocked and (setting.seeds, setting.tau, setting.run_sd) == (3, 0, 0)
 
 
 def test_our_intervals_cover_as_promised(table):
@@ -100,7 +100,7 @@ def test_our_intervals_cover_as_promised(table):
     assert len(ours) == 24 * 5 + 6 * 3
     for row in ours.itertuples():
         low, high = coverage["GATES"][row.target]
-        assert low <= row.share <= high, row
+        assert low <= row.share <= (0.995 if cautious(row) else high), row
         assert row.replicates >= 20_000
 
 
@@ -115,11 +115,11 @@ def test_incomplete_runs_are_covered_as_promised(table):
         assert row.judged >= (1 - 1.5 * refused) * row.replicates
 
 
-def test_families_err_as_promised_but_where_the_notes_say_so(table):
+def test_families_err_as_promised(table):
     errors = table[table["kind"] == "family-wise error"]
     assert len(errors) == 30 * 5
     for row in errors.itertuples():
-        assert row.share <= 0.055 or bold(row), row
+        assert row.share <= 0.055, row
 
 
 def test_common_practice_is_judged_by_what_it_computes():
