@@ -10,12 +10,13 @@ from ablate.analyses import Analysis, Comparison, Correction, Engine, Family, Ga
 from ablate.errors import PlanError, require_keys, require_one_of
 from ablate.records import Records
 from ablate.stats import equivalence
+from ablate.stats.columns import Columns
 from ablate.stats.corrections import correct
 from ablate.stats.effects import COLUMNS, Effects
 from ablate.stats.engines import Judge, Test
 from ablate.stats.families import answer
 from ablate.stats.footnotes import write_notes
-from ablate.stats.frames import Columns, read_frame
+from ablate.stats.frames import read_frame
 from ablate.stats.inquiries import Inquiry
 from ablate.stats.layouts import build_layouts
 from ablate.stats.projections import suggest
@@ -23,7 +24,7 @@ from ablate.stats.sources import Source, make_comparison, read_records
 
 
 class FrameOptions(TypedDict, total=False):
-    """The columns of a frame: see `ablate.stats.frames.Columns`. Records name their own."""
+    """The columns of a frame: see `ablate.stats.columns.Columns`. Records name their own."""
 
     factors: Sequence[str] | Mapping[str, Sequence[Any]] | None
     run: str | None
@@ -96,7 +97,7 @@ def attribute(
         options: (frame) which columns hold what: `factors`, `value` and `run`, and as there are `domain`, `shift`,
             `block`, `status`, `metrics` (a column that names the metric of a row), `se`, `example`, `cluster`,
             `phase`, `hpo_trials`, `eval_hash`, `fold`, `budget`, `across`, `baseline`: see
-            `ablate.stats.frames.Columns`. Without `run`, a row with `se` is a summary. And what the plan declares, or
+            `ablate.stats.columns.Columns`. Without `run`, a row with `se` is a summary. And what the plan declares, or
             would: `metric`, `direction`, `margin`, and the settings of `ablate.analyses.Analysis` (`target`, `alpha`,
             `families`, `correction`, `variances`, `comparisons`, `engine`, `gatekeeping`, `looks`, `spending`,
             `clean`, `costs`, `threshold`, `sampler`). Given with records they override the plan, and the notes say so.

@@ -1,8 +1,6 @@
 """Frames: anybody's long table of scores as a source."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from math import prod
 from typing import Any, Literal
 
@@ -15,61 +13,11 @@ from ablate.designs import cumulative, full_factorial, leave_one_out, one_at_a_t
 from ablate.errors import RecordsError
 from ablate.factors import Cell, Factor, level_name
 from ablate.plans import WHOLE, Plan
+from ablate.stats.columns import Columns, looks_like_folds
 from ablate.stats.sources import SEARCH, Source
 
 SILENT = "silent"  # the status of a run that has rows, and none of the metric judged
 SUMMARY = "summary"  # the run of a cell that has no runs, only a score and its standard error per domain
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which columns of a frame hold what.
-
-    Attributes:
-        factors: the factor columns, or column -> levels; the first level is the baseline.
-        value: the scores.
-        run: what tells the training runs of one cell apart: a run id or a seed. None: a row is no run but a summary.
-        domain: domain groups.
-        shift: severities or variants within a domain group; averaged first.
-        block: what runs of different cells share (a seed, a split), if they do.
-        status: says `complete`; other runs failed, as do those with missing scores.
-        metric: names the metric of a row, where several stand in one column.
-        se: the standard error of a score.
-        example: the item that was scored, where a row is an item's score and not a mean.
-        cluster: what examples have in common (a document, a speaker), where they are not independent.
-        phase: says `search` of tuning trials, which are not evidence.
-        hpo_trials: tuning trials spent on the cell.
-        eval_hash: test data and metric code.
-        fold: cross-validation folds, where the runs are those.
-        budget: examples, steps or seconds at which a score was measured, where a run has a learning curve.
-        across: factors at which the whole design is repeated.
-        baseline: baseline levels other than the first.
-    """
-
-    factors: Sequence[str] | Mapping[str, Sequence[Any]]
-    value: str
-    run: str | None = None
-    domain: str | None = None
-    shift: str | None = None
-    block: str | None = None
-    status: str | None = None
-    metric: str | None = None
-    se: str | None = None
-    example: str | None = None
-    cluster: str | None = None
-    phase: str | None = None
-    hpo_trials: str | None = None
-    eval_hash: str | None = None
-    fold: str | None = None
-    budget: str | None = None
-    across: Sequence[str] = ()
-    baseline: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def used(self) -> list[str]:
-        """Every column named."""
-        single = [getattr(self, f.name) for f in fields(self) if f.name not in ("factors", "across", "baseline")]
-        return [column for column in [*self.factors, *single] if column is not None]
 
 
 def read_frame(frame: pd.DataFrame, columns: Columns, *, metric: str, analysis: Analysis, **declared: Any) -> Source:
@@ -120,10 +68,7 @@ def read_frame(frame: pd.DataFrame, columns: Columns, *, metric: str, analysis: 
     unsound = ~np.isfinite(scores["value"].to_numpy()) & final
     if columns.status:
         unsound |= ~_says(frame, columns.status, "complete") & ~searched
-    status = np.full(len(ids), "complete", dtype=object)
-    status[np.unique(run_of[unsound])] = "failed"
-    status[~_among(run_of[~searched], len(ids))] = SEARCH
-    status[~_among(run_of[kept], len(ids)) & (status == "complete")] = SILENT
+    status = _end(len(ids), run_of, unsound, searched, kept)
     runs = pd.DataFrame(
         {
             "run": ids,
@@ -133,15 +78,13 @@ def read_frame(frame: pd.DataFrame, columns: Columns, *, metric: str, analysis: 
             "hpo_trials": _numbers(frame, columns.hpo_trials)[first] if columns.hpo_trials else np.nan,
         }
     )
-    blocks = int(pd.Series(block).nunique()) if columns.block and not columns.fold else 0
-    per_cell = np.bincount(cell_of[first][(status != SEARCH) & (status != SILENT)], minlength=len(cells))
     tuning = searched & kept
     return Source(
         runs,
         scores[final & (status[run_of] == "complete")].reset_index(drop=True),
         items,
         plan,
-        {cell: blocks or int(per_cell[i]) for i, cell in enumerate(cells)},
+        _planned(runs, cells, columns.block is not None and columns.fold is None),
         (*note, *_count_left(status, metric), *_compare_budgets(frame, columns, run_of, final)),
         whole=_whole(frame, columns, run_of, others, plan.analysis.costs),
         curves=curves,
@@ -151,6 +94,29 @@ def read_frame(frame: pd.DataFrame, columns: Columns, *, metric: str, analysis: 
         folds=_folds(columns),
         summaries=columns.run is None and columns.fold is None,
     )
+
+
+def _end(
+    count: int,
+    run_of: NDArray[np.int_],
+    unsound: NDArray[np.bool_],
+    searched: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+) -> NDArray[np.object_]:
+    """The status of every run, from its rows: those without a score, of tuning, and of the metric judged."""
+    status = np.full(count, "complete", dtype=object)
+    status[np.unique(run_of[unsound])] = "failed"
+    status[~_among(run_of[~searched], count)] = SEARCH
+    status[~_among(run_of[kept], count) & (status == "complete")] = SILENT
+    return status
+
+
+def _planned(runs: pd.DataFrame, cells: list[Cell], blocked: bool) -> dict[Cell, int]:
+    """How many runs of a cell were to be: one per block, or as many as there are."""
+    if blocked:
+        return dict.fromkeys(cells, int(runs["block"].nunique()))
+    counts = runs["cell"][~runs["status"].isin([SEARCH, SILENT])].value_counts()
+    return {cell: int(counts.get(cell, 0)) for cell in cells}
 
 
 def _numbers(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
@@ -399,8 +365,3 @@ def _folds(columns: Columns) -> Literal["none", "declared", "undeclared"]:
         return "declared"
     named = [column for column in (columns.run, columns.block) if column]
     return "undeclared" if any(map(looks_like_folds, named)) else "none"
-
-
-def looks_like_folds(column: str) -> bool:
-    """Whether a column's name says that its values are cross-validation folds."""
-    return re.search(r"(^|[_\W])(cv|k?[_-]?folds?)([_\W\d]|ids?$|$)", column.lower()) is not None

@@ -13,7 +13,8 @@ import ablate as ab
 from ablate.analyses import Analysis
 from ablate.errors import PlanError, RecordsError
 from ablate.factors import Cell, level_name
-from ablate.stats.frames import Columns, looks_like_folds, read_frame
+from ablate.stats.columns import Columns, looks_like_folds
+from ablate.stats.frames import read_frame
 from ablate.stats.layouts import build_layouts
 from tests.strategies import AWKWARD, level
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from ablate.analyses import Analysis
 from ablate.factors import Cell
-from ablate.stats.frames import Columns, read_frame
+from ablate.stats.columns import Columns
+from ablate.stats.frames import read_frame
 from ablate.stats.layouts import build_layouts
 from ablate.stats.parts import bound_worst_case, select_part
 from tests.stats.samples import tabulate
