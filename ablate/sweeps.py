@@ -14,16 +14,17 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString, Transformer
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from ablate.drifts import flatten
 from ablate.environments import commit, file_digest, sources
 from ablate.errors import PlanError
-from ablate.factors import Cell, Level, level_name
+from ablate.factors import Cell, level_name
+from ablate.overrides import Swept, read_overrides
 from ablate.plans import Plan, plan
+from ablate.rules import absent
 from ablate.runs import folder_name
+from ablate.targets import ALLOWED, check_targets, find_targets, modules_in
 
 
 def conf_dir() -> Path:
@@ -56,6 +57,7 @@ class Study:
         overrides: what was typed or declared for every cell, without the seed.
         seed_key: the override key of the seed.
         preflight: dotted path of a function (config) -> rows that tries a config on one batch; None skips it.
+        allowed: packages and modules that a `_target_` may name.
     """
 
     plan: Plan
@@ -64,21 +66,7 @@ class Study:
     overrides: Mapping[Cell, list[str]] = field(repr=False)
     seed_key: str
     preflight: str | None
-
-
-@dataclass(frozen=True)
-class Swept:
-    """A factor as declared: its levels, the override that sets each, its group, whether it adds its key."""
-
-    key: str
-    levels: tuple[Level, ...]
-    overrides: tuple[str, ...]
-    group: str
-    added: bool
-
-    def override(self, level: Level) -> str:
-        """The override that sets a level; by its name, since 1 equals 1.0 and true."""
-        return dict(zip(map(level_name, self.levels), self.overrides, strict=True))[level_name(level)]
+    allowed: tuple[str, ...]
 
 
 def read_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoader, task: Callable[..., Any]) -> Study:
@@ -95,12 +83,12 @@ def read_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
             whatever `plans.plan` refuses.
     """
     settings: dict[str, Any] = OmegaConf.to_container(config.hydra.sweeper, resolve=True)  # type: ignore[assignment]
-    parser = OverridesParser.create(config_loader=loader)
-    fixed, swept = _read_overrides(parser, settings, arguments)
+    fixed, swept = read_overrides(OverridesParser.create(config_loader=loader), settings, arguments)
     seeds = swept.pop(settings["seed_key"].lstrip("+"), None)
     _check_seed_key(settings["seed_key"], config)
     for factor in swept.values():
-        _check_factor(factor, config, loader)
+        if factor.key not in settings["conditional"]:  # its key may be there under another level alone
+            _check_factor(factor, config, loader)
     home = study_dir(config.hydra)
     name = settings["name"] or (home.name if home else str(config.hydra.job.name))
     made = plan(
@@ -109,11 +97,13 @@ def read_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
         domains=settings["domains"] or (),
         name=name,
         **{key: settings[key] for key in ("metric", "direction", "design", "baseline", "across", "exclude")},
-        **{key: settings[key] for key in ("margin", "blocking", "analysis")},
+        **{key: settings[key] for key in ("margin", "blocking", "analysis", "conditional", "acknowledge")},
     )
-    typed = {cell: [*fixed, *(f.override(cell[f.key]) for f in swept.values())] for cell in made.cells}
+    typed = {cell: [*fixed, *_set_levels(made, cell, swept)] for cell in made.cells}
     configs = {cell: _compose(cell, typed[cell], config, loader) for cell in made.cells}
     flat = [_task_config(configs[cell], settings["seed_key"]) for cell in made.cells]
+    allowed = (*ALLOWED, *settings["allow"], *_own_modules(task, home))
+    check_targets(made.cells, flat, typed, allowed, [home] if home else [])
     code = _sources(flat, task, home)
     made = replace(
         made,
@@ -122,70 +112,22 @@ def read_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
         provenance={**commit(home or Path.cwd()), **({"sources": code} if code else {})},
     )
     folder = settings["folder"] or home or Path("multirun") / folder_name(made)
-    return Study(made, Path(folder), configs, typed, settings["seed_key"], settings["preflight"])
+    return Study(made, Path(folder), configs, typed, settings["seed_key"], settings["preflight"], allowed)
 
 
-def _read_overrides(
-    parser: OverridesParser, settings: Mapping[str, Any], arguments: Sequence[str]
-) -> tuple[list[str], dict[str, Swept]]:
-    """Fixed overrides, and the factors by key: those of `params`, then those of the command line, which win."""
-    fixed: list[str] = []
-    swept: dict[str, Swept] = {}
-    seed = settings["seed_key"].lstrip("+")
-    for key, value in settings["params"].items():
-        try:
-            override = parser.parse_override(f"{key}={value}")
-        except HydraException as error:
-            raise PlanError(
-                f"{value!r} cannot be read: {str(error).splitlines()[0]}",
-                where=f"hydra.sweeper.params.{key}",
-                remedy="levels stand as in Hydra's sweeps: `a,b`, `1,2`, `choice('c, d',e)`; a single one is fixed",
-            ) from error
-        _sort(override, fixed, swept, seed)
-    for override in parser.parse_overrides(list(arguments)):
-        key = _key(override)
-        if not override.is_sweep_override() and key in swept and key != seed:
-            raise PlanError(
-                f"{override.input_line!r} fixes {key!r}, which is a factor of this study",
-                where="command line",
-                remedy=f"give it levels (`{key}=a,b`), or take it out first with `~hydra.sweeper.params.{key}`",
-            )
-        fixed = [word for word in fixed if word.partition("=")[0].lstrip("+") != key]
-        _sort(override, fixed, swept, seed)
-    return fixed, swept
-
-
-def _key(override: Override) -> str:
-    """What an override sets: `data`, `model.depth`, `db@source`."""
-    return str(override.get_key_element()).lstrip("+~")
-
-
-def _sort(override: Override, fixed: list[str], swept: dict[str, Swept], seed: str) -> None:
-    """Put an override among the fixed ones or the factors; the seed is always swept, over one value if need be."""
-    if not override.is_sweep_override() and _key(override) != seed:
-        fixed.append(str(override.input_line))
-        return
-    value, where = override.value(), "factors"
-    if override.is_sweep_override() and not override.is_discrete_sweep():
-        remedy = "name the levels: `a,b` or `choice(a,b)`"
-        raise PlanError(f"{override.input_line!r} is a range of values, no list of levels", where=where, remedy=remedy)
-    if getattr(value, "shuffle", False):
-        remedy = "name the levels in the order of the tables; trials are shuffled within every seed in any case"
-        raise PlanError(f"{override.input_line!r} gives another order each time", where=where, remedy=remedy)
-    swept_over = override.is_sweep_override()
-    values = list(override.sweep_iterator(transformer=Transformer.identity)) if swept_over else [value]
-    element = override.get_key_element()
-    swept[_key(override)] = Swept(
-        key=_key(override),
-        levels=tuple(v.text if isinstance(v, QuotedString) else v for v in values),  # type: ignore[misc]
-        overrides=tuple(f"{element}={Transformer.encode(v)}" for v in values),  # type: ignore[arg-type]
-        group=override.key_or_group,
-        added=element.startswith("+"),
-    )
+def _set_levels(plan: Plan, cell: Cell, swept: Mapping[str, Swept]) -> Iterator[str]:
+    """The overrides of a cell's levels, without those of a factor that does not exist there."""
+    for factor in plan.factors:
+        if not absent(plan.conditional, factor, cell):
+            yield from swept[factor.key].override(cell[factor.key])
 
 
 def _check_factor(factor: Swept, config: DictConfig, loader: ConfigLoader) -> None:
     """Say which factor or level is unknown before Hydra composes anything."""
+    for member in factor.members:
+        _check_factor(member, config, loader)
+    if not factor.group:
+        return
     where = f"factor {factor.key!r}"
     options = loader.get_group_options(factor.group, results_filter=ObjectType.CONFIG)
     if options:
@@ -278,22 +220,22 @@ def _changes(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
     return {key: values.get(key) for key in {**base, **values} if base.get(key, _ABSENT) != values.get(key, _ABSENT)}
 
 
-def _targets(values: object) -> Iterator[str]:
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            if key == "_target_" and isinstance(value, str):
-                yield value
-            else:
-                yield from _targets(value)
-    elif isinstance(values, list):
-        for value in values:
-            yield from _targets(value)
+def _own_modules(task: Callable[..., Any], home: Path | None) -> tuple[str, ...]:
+    """Modules beside the study's config, and those beside the app's function, unless it is ours."""
+    file = _file_of(task)
+    folders = [home] if home else []
+    if file.is_file() and not file.is_relative_to(Path(__file__).parent):
+        folders.append(file.parent)
+    return tuple(dict.fromkeys(name for folder in folders for name in modules_in(folder)))
+
+
+def _file_of(task: Callable[..., Any]) -> Path:
+    return Path(getattr(getattr(inspect.unwrap(task), "__code__", None), "co_filename", ""))
 
 
 def _sources(configs: Sequence[Mapping[str, Any]], task: Callable[..., Any], home: Path | None) -> dict[str, str]:
-    found = sources({target for values in configs for target in _targets(values)}, [home] if home else [])
-    function = inspect.unwrap(task)
-    file = Path(getattr(getattr(function, "__code__", None), "co_filename", ""))
+    found = sources({t for values in configs for t in find_targets(values).values()}, [home] if home else [])
+    file = _file_of(task)
     if file.is_file() and not file.is_relative_to(Path(__file__).parent):
         found[file.name] = file_digest(file)
     return found

@@ -23,9 +23,11 @@ HOUSE = ROOT / "ablate"
 # room -> (floor, side). The running side (west) and the judging side (east) meet at the front desk (floor 5) alone.
 ROOMS = {
     **dict.fromkeys(["errors", "factors", "files", "environments"], (0, "")),
-    **dict.fromkeys(["aliases", "analyses", "designs", "drifts", "optima", "plans", "rules", "screenings"], (1, "")),
+    **dict.fromkeys(
+        ["aliases", "analyses", "designs", "drifts", "optima", "plans", "rules", "screenings", "targets"], (1, "")
+    ),
     **dict.fromkeys(["records", "runs"], (2, "")),
-    **dict.fromkeys(["ledger", "launchers", "sweeps", "progress"], (3, "west")),
+    **dict.fromkeys(["ledger", "launchers", "overrides", "sweeps", "progress"], (3, "west")),
     **dict.fromkeys(["stats", "readers"], (3, "east")),
     **dict.fromkeys(["engine", "jobs"], (4, "west")),
     "report": (4, "east"),

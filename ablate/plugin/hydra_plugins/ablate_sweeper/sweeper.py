@@ -20,9 +20,11 @@ class AblateSweeperConf:
     _target_: str = "hydra_plugins.ablate_sweeper.sweeper.AblateSweeper"
     _recursive_: bool = False  # settings are plain values: `domains` may hold `_target_`s, which the trials build
     params: dict[str, str] = field(default_factory=dict)  # factor -> levels, in Hydra's sweep grammar
+    zip: dict[str, Any] = field(default_factory=dict)  # factor -> those of `params` whose levels go together in it
+    levels: dict[str, Any] = field(default_factory=dict)  # factor -> level -> a whole list of overrides
     name: str | None = None
     folder: str | None = None
-    design: str = "full_factorial"
+    design: Any = "full_factorial"  # or {name: ..., option: ...}
     seeds: Any = 5
     seed_key: str = "seed"
     metric: str = "value"
@@ -32,8 +34,11 @@ class AblateSweeperConf:
     baseline: dict[str, Any] = field(default_factory=dict)
     across: list[str] = field(default_factory=list)
     exclude: list[Any] = field(default_factory=list)
+    conditional: dict[str, Any] = field(default_factory=dict)  # factor -> {only: {other: level}}
     domains: Any = None
     analysis: dict[str, Any] = field(default_factory=dict)
+    acknowledge: list[str] = field(default_factory=list)  # families that cannot be estimated as a whole
+    allow: list[str] = field(default_factory=list)  # further packages that a `_target_` may name
     preflight: str | None = None
     retries: int = 2
     dry_run: bool = False
