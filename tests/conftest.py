@@ -9,13 +9,15 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
-settings.register_profile("default", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("long", settings.get_profile("default"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where processes share the run, let one import torch and Lightning: it takes as long as a hundred tests."""
+    """Where processes share the run, let one import torch and Lightning, and one write reports: each takes seconds."""
     for item in items:
         if item.nodeid.startswith(("tests/training", "tests/zoo", "tests/test_conf")):
             item.add_marker(pytest.mark.xdist_group("torch"))
+        elif item.nodeid.startswith(("tests/report/test_reports", "tests/report/test_figures")):
+            item.add_marker(pytest.mark.xdist_group("report"))

@@ -33,7 +33,7 @@ def ablate(*words, status=0, cwd=None, module=False, env=None):
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("module", [True, False])
+@pytest.mark.parametrize("module", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_help_names_verbs_groups_and_settings(tmp_path, module):
     printed = ablate("--help", cwd=tmp_path, module=module)
     for words in ("ablate plan", "ablate status", "ablate report", "data:", "objective:", "size:", "margin"):
@@ -65,6 +65,7 @@ def test_plan_prints_every_cell_and_spends_nothing(tmp_path):
     assert not (tmp_path / "study" / "runs").exists()
 
 
+@pytest.mark.slow
 def test_the_committed_study_is_the_one_its_plan_locks(tmp_path):
     assert "locked:    the same plan" in ablate("plan", STUDY, cwd=tmp_path)
 
@@ -169,6 +170,7 @@ def test_hydras_tab_completion_works(tmp_path, line, offered):
     assert offered in ablate("-sc", "query=bash", cwd=tmp_path, env=env)
 
 
+@pytest.mark.slow
 def test_help_is_quick(tmp_path):
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import hydra, rich"], check=True)

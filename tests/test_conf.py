@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from ablate.sweeps import conf_dir
-from ablate.training import preflight
+
 
 CONF = conf_dir()
 OPTIONS = {d.name: sorted(f.stem for f in d.glob("*.yaml")) for d in CONF.iterdir() if d.is_dir() and d.name != "hydra"}
@@ -44,11 +44,14 @@ def test_every_option_composes(group: str) -> None:
         assert config[group]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "override", [f"{g}={o}" for g in TASK_GROUPS for o in OPTIONS[g] if f"{g}={o}" != "trainer=gpu"]
 )
 def test_every_option_trains_a_step_and_is_tested_everywhere(override: str) -> None:
     config = composed(override)
+    from ablate.training import preflight
+
     rows = preflight(config)
     declared = {place for members in config.domains.values() for place in members}
     places = {r["domain"] if r["shift"] == "none" else f"{r['domain']}/{r['shift']}" for r in rows}
@@ -97,6 +100,7 @@ def test_a_size_has_the_parameters_that_its_file_states() -> None:
     assert found["large"] > found["medium"] > found["small"]
 
 
+@pytest.mark.slow
 def test_every_size_trains_for_the_same_number_of_examples() -> None:
     budgets = {
         composed(f"size={size}").trainer.max_steps * composed(f"size={size}").data.batch_size

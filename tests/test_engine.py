@@ -72,6 +72,7 @@ def test_a_float_is_the_primary_metric(tmp_path):
     assert set(records.frame["domain"]) == {"all"}
 
 
+@pytest.mark.slow
 def test_pool_and_process_measure_the_same(tmp_path):
     here = run(declare(), toys.surface, tmp_path / "here")
     pool = run(declare(), toys.surface, tmp_path / "pool", workers=2)
@@ -110,6 +111,7 @@ def test_a_poisonous_trial_is_lost_after_its_retries(tmp_path):
     assert [len(Runs(tmp_path).attempts(i)) for i in set(lost["trial"])] == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_hanging_trial_runs_out_of_time(tmp_path):
     records = run(declare(), toys.hanging, tmp_path, workers=2, timeout=1.0, retries=0)
     assert records.failures["reason"].str.startswith("stopped after 1 s").all()
@@ -281,6 +283,7 @@ def start(tmp_path, folder):
     return subprocess.Popen([sys.executable, str(script), str(folder)], env=env, start_new_session=True)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_run_again_gives_the_unbroken_table(tmp_path):
     whole = tmp_path / "whole"
     assert start(tmp_path, whole).wait(60) == 0

@@ -45,6 +45,7 @@ def records(app):
     return ab.load(plan.parent)
 
 
+@pytest.mark.slow
 def test_a_float_through_hydras_basic_launcher(app):
     app(*STUDY, "hydra.sweeper.direction=minimize")
     frame = records(app).complete

@@ -228,6 +228,7 @@ def tables(draw):
     return Records.of(made, outcomes)
 
 
+@pytest.mark.slow
 @given(table=tables(), suffix=st.sampled_from([".csv", ".parquet"]))
 def test_no_file_changes_a_name_or_a_value(tmp_path_factory, table, suffix):
     folder = tmp_path_factory.mktemp("records")

@@ -69,6 +69,7 @@ def test_a_noninferiority_question_has_its_own_margin():
     assert [-0.02, -0.02] in [list(map(float, line.get_xdata())) for line in axes.lines]
 
 
+@pytest.mark.slow
 def test_svg_and_pdf_are_the_same_twice_and_carry_the_stamp(study):
     one, two = (figures.forest(*study) for _ in range(2))
     text = figures.svg(one, "stamp-1")
