@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from ablate.sweeps import conf_dir
 
-
 CONF = conf_dir()
 OPTIONS = {d.name: sorted(f.stem for f in d.glob("*.yaml")) for d in CONF.iterdir() if d.is_dir() and d.name != "hydra"}
 TASK_GROUPS = ("data", "objective", "size", "model", "trainer", "domains")
