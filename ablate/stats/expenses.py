@@ -15,7 +15,7 @@ from ablate.stats.gains import DESCRIBED, behind
 from ablate.stats.inquiries import Inquiry
 from ablate.stats.layouts import Layout
 from ablate.stats.parts import select_part
-from ablate.stats.refusals import MISSING_DOMAINS, NO_TRIALS, NOT_ESTIMABLE, Refusal
+from ablate.stats.refusals import MISSING_DOMAINS, NO_TRIALS, NOT_ESTIMABLE, TWO_RUNS, Refusal
 from ablate.stats.results import Result
 from ablate.stats.tradeoffs import Exact, compare_costs, share_front
 
@@ -67,8 +67,10 @@ def _compare(inquiry: Inquiry, contrast: Contrast, cost: str, table: Array) -> R
     question = replace(contrast, family="cost", factor=f"{cost}: {contrast.factor}")
     fields = {**behind(inquiry, part), "quantity": "ratio", "null": 1.0, "words": ("costlier", "cheaper")}
     refusal = _unless_equal(part.refusal)
-    if refusal is None and np.isnan(costs[weights != 0]).all(1).any():
-        refusal = NOT_ESTIMABLE.about(f"a compared cell has no run with {cost}")
+    fewest = int((~np.isnan(costs[weights != 0])).sum(1).min())
+    if refusal is None and fewest < 3:
+        what = f"a compared cell has {fewest or 'no'} run{'s' * (fewest != 1)} with {cost}"
+        refusal = replace(TWO_RUNS, interval=False).about(what) if fewest == 2 else NOT_ESTIMABLE.about(what)
     if refusal is not None:
         return inquiry.result(question, "these_domains", refusal, **fields)
     found = compare_costs(costs[weights != 0], weights[weights != 0], Crossed(blocked))
@@ -92,7 +94,7 @@ def _front(inquiry: Inquiry, tables: dict[str, Array]) -> Iterator[Result]:
     """Which cells no other one beats on quality and every cost."""
     layout, plan = inquiry.layout, inquiry.plan
     part = select_part(layout, dict.fromkeys(layout.cells, 1.0), True)
-    quality = np.nanmean(layout.scores, axis=-1) if layout.crossing == "crossed" else None
+    quality = layout.scores.mean(-1) if layout.crossing == "crossed" else None  # NaN where a run lacks a domain
     shares: Array | None = None
     refusal = _unless_equal(part.refusal)
     if refusal is None and quality is None:
@@ -100,8 +102,11 @@ def _front(inquiry: Inquiry, tables: dict[str, Array]) -> Iterator[Result]:
     if refusal is None and quality is not None:
         values = np.stack([quality, *tables.values()], -1)
         values = values[:, ~np.isnan(values).any((0, 2))] if layout.blocked else values
-        larger = [plan.direction == "maximize", *[False] * len(tables)]
-        shares = share_front(values, larger, inquiry.rng, blocked=layout.blocked)
+        if ((~np.isnan(values).any(-1)).sum(1) < 2).any():
+            refusal = NOT_ESTIMABLE.about("a cell has fewer than two runs with every score and cost")
+        else:
+            larger = [plan.direction == "maximize", *[False] * len(tables)]
+            shares = share_front(values, larger, inquiry.rng, blocked=layout.blocked)
     for place, cell in enumerate(layout.cells):
         question = Contrast("cost", "Pareto front", str(cell), f"{plan.metric}, {', '.join(tables)}", {cell: 1.0})
         share = np.nan if shares is None else float(shares[place])

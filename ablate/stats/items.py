@@ -10,7 +10,7 @@ from ablate.stats.engines import REASONS, Finding
 from ablate.stats.examples import compare_items
 from ablate.stats.layouts import Layout
 from ablate.stats.pivots import Student
-from ablate.stats.refusals import IDENTICAL_RUNS, MISSING_DOMAINS
+from ablate.stats.refusals import FEW_ITEMS, IDENTICAL_RUNS, MISSING_DOMAINS
 from ablate.stats.sources import Source
 
 Codes = NDArray[np.int_]
@@ -76,7 +76,8 @@ def judge_models(source: Source, layout: Layout, contrast: Contrast) -> Finding:
         try:
             compared = compare_items(one, two, own if len(np.unique(own)) < len(own) else None)
         except RecordsError as error:
-            return Finding(None, None, IDENTICAL_RUNS.about(error.what), name)
+            same = np.ptp(one - two) == 0
+            return Finding(None, None, (IDENTICAL_RUNS if same else FEW_ITEMS).about(error.what), name)
         return Finding(compared.pivot, None, None, compared.method.replace("E5", name, 1))
     pivot = _average([one - two for one, two in sides], units)
     if not pivot.se > 0:

@@ -140,3 +140,8 @@ NO_TRIALS = Refusal(
     "a tuning curve needs three or more tuning trials of every cell",
     "run them, or name the column that says `search` of tuning trials as `phase`",
 )
+FEW_ITEMS = Refusal(
+    "R22",
+    "so few examples of two values have no trustworthy t test, and McNemar's exact one is for independent ones",
+    "score 300 examples or more; or code right as 1 and wrong as 0 and take one example of each cluster",
+)
