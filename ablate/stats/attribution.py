@@ -150,7 +150,7 @@ def judge_source(source: Source, test: Test = "t", bounds: tuple[float, float] |
         for result in answer(family, inquiry)
     ]
     results = [equivalence.compute_p(result, plan.direction) for result in results]
-    results = correct(results, analysis)
+    results = correct(results, analysis, rng)
     results = [equivalence.judge(result, analysis.alpha, plan.direction) for result in results]
     results = [replace(r, note=equivalence.join(r.note, suggest(r, plan.direction))) for r in results]
     rows = [result.row(plan.metric, equivalence.statistic(result, plan.direction)) for result in results]
@@ -176,6 +176,11 @@ def _read(
     for name in ("factors", *runs, "value"):
         if name not in columns:
             raise PlanError(f"`{name}` is not named", where="attribute", allowed=map(str, data))
+    factors = list(columns["factors"])
+    if len(set(factors)) < len(factors):
+        raise PlanError(f"a factor stands twice: {factors}", where="factors", remedy="name each once")
+    if set(factors) <= set(columns.get("across", ())):
+        raise PlanError("every factor is in `across`: nothing is compared", where="across", remedy="leave one out")
     renamed = {("metric" if key == "metrics" else key): value for key, value in columns.items()}
     declared = {"metric": columns["value"], "direction": "maximize", **declared}
     return read_frame(data, Columns(**renamed), analysis=Analysis(**analysis), **declared)

@@ -15,7 +15,7 @@ from ablate.analyses import Analysis, Comparison
 from ablate.errors import PlanError, RecordsError
 from ablate.plans import plan
 from ablate.stats.effects import COLUMNS
-from tests.stats.samples import case, make_records, noisy
+from tests.stats.samples import case, make_records, noisy, rows_of, tabulate
 
 EFFECTS = {("data", "clean"): 0.05, ("size", "l"): 0.10}
 QUESTION = Comparison("small", {"size": "s", "data": "clean"}, {"size": "l", "data": "raw"}, margin=0.08)
@@ -360,3 +360,20 @@ def test_the_front_page_stays_light():
     code += "; print({'statsmodels', 'torch', 'hydra', 'lightning', 'optuna', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["set()", "set()"]
+
+
+def test_factors_are_named_once_and_one_is_compared():
+    frame = tabulate(np.random.default_rng(0).normal(size=(2, 4, 3)))
+    with pytest.raises(PlanError, match="a factor stands twice"):
+        rows_of(frame, factors=["x", "x"])
+    with pytest.raises(PlanError, match="nothing is compared"):
+        rows_of(frame, factors=["x"], across=["x"])
+
+
+def test_the_seed_of_a_max_t_correction_is_used():
+    frame = tabulate(np.random.default_rng(0).normal(size=(4, 4, 3)))
+    asked = {"families": ["simple"], "correction": "max_t"}
+    one, again, other = (rows_of(frame, **asked, rng=rng).p_adjusted.to_numpy() for rng in (1, 1, 2))
+    assert (one == again).all()
+    assert (one != other).any()
+    assert one == pytest.approx(other, abs=0.02)
