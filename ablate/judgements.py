@@ -111,6 +111,9 @@ def _leave_open_runs(frame: pd.DataFrame, roles: Mapping[str, Any]) -> tuple[pd.
     open_rows = ~frame[roles["status"]].isin(OVER)
     said = frame.loc[open_rows, roles["status"]].value_counts()
     counts = ", ".join(f"{n:,} {status}" for status, n in said.items())
+    if open_rows.all():
+        remedy = f"say {OVER[0]!r} of runs that count, or leave the column out"
+        raise RecordsError(f"no run has ended: {counts}", where=str(roles["status"]), allowed=OVER, remedy=remedy)
     return frame[~open_rows], [f"Rows of runs that did not end by themselves were left out: {counts}."] * bool(counts)
 
 
@@ -172,7 +175,7 @@ def _write(found: Judgement, path: Path) -> list[Path]:
     from ablate.report.tables import table
 
     texts = {**files(table(found.effects)), ".json": json.dumps(found.to_dict(), indent=1) + "\n"}
-    texts[".csv"] = found.effects.frame.to_csv(index=False, lineterminator="\n")
+    texts[".csv"] = _csv(found.effects.frame)
     if path.suffix:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, texts[path.suffix])
@@ -183,6 +186,14 @@ def _write(found: Judgement, path: Path) -> list[Path]:
         written.append(path / f"effects{suffix}")
         write_whole(written[-1], text)
     return written
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    """Every column of the effects; names are foreign, so that formulas among them are disarmed."""
+    from ablate.report.rendering import disarm
+
+    plain = {c: frame[c].map(disarm) for c in ("stratum", "factor", "level", "versus", "domain", "metric")}
+    return frame.assign(**plain).to_csv(index=False, lineterminator="\n")
 
 
 def _names(text: str) -> list[str]:

@@ -226,3 +226,32 @@ def test_a_million_rows_are_judged(tmp_path):
     assert len(frame) == 10**6
     assert row["estimate"] == pytest.approx(expected["clean"] - expected["raw"], abs=1e-12)
     assert row["n_runs"] == 4 * seeds
+
+
+def test_a_status_nobody_knows_is_an_error_that_lists_the_known(tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    results().assign(status="FINISHED").to_csv(path, index=False)
+    status, _, err = verb(capsys, path)
+    assert status == 2
+    assert "no run has ended: 120 FINISHED" in err
+    assert "complete, failed, lost" in err
+
+
+def test_formulas_among_names_are_disarmed_in_the_csv_file(tmp_path, capsys):
+    path, out = tmp_path / "t.csv", tmp_path / "out.csv"
+    results().replace({"clean": "=1+1", "cola": "@cola"}).to_csv(path, index=False)
+    assert verb(capsys, path, "--out", out)[0] == 0
+    written = pd.read_csv(out)
+    assert "'=1+1" in set(written["level"])
+    assert "'@cola" in set(written["domain"])
+    assert (
+        not written[["factor", "level", "versus", "domain"]].map(lambda t: str(t).startswith(("=", "@"))).any(axis=None)
+    )
+
+
+def test_the_score_that_is_no_number_is_named(tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    frame = results().astype({"acc": object})
+    frame.loc[7, "acc"] = "71.2%"
+    frame.to_csv(path, index=False)
+    assert "'71.2%' is not a number\n  where:   column 'acc', row 7" in verb(capsys, path)[2]

@@ -9,6 +9,7 @@ from ablate.factors import level_name
 from ablate.readers.readings import require_column
 
 MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "-", "--", "?"])
+_UNTAKEN = "\0"  # the name of no column; an arm may be called as the scores are
 
 
 def unpivot(
@@ -29,8 +30,8 @@ def unpivot(
     if hidden or name == value:
         raise RecordsError(f"there is a column {(hidden or [name])[0]!r} already", where=where, remedy="name another")
     scores = frame[list(arms)].apply(as_numbers)
-    long = frame[list(keys)].join(scores).melt(list(keys), list(arms), var_name=name, value_name=value)
-    return long.astype({name: "str"})
+    long = frame[list(keys)].join(scores).melt(list(keys), list(arms), var_name=name, value_name=_UNTAKEN)
+    return long.rename(columns={_UNTAKEN: value}).astype({name: "str"})
 
 
 def as_numbers(column: pd.Series) -> pd.Series:

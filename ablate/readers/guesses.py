@@ -163,9 +163,12 @@ def _holds_numbers(column: pd.Series) -> bool:
 def _only_fraction(frame: pd.DataFrame, taken: set[str]) -> str:
     free = [c for c in frame.columns if c not in taken and _plain(c) not in ASIDE]
     fractions = [c for c in free if pd.api.types.is_float_dtype(frame[c])]
+    if not fractions:
+        for column in _match(frame, NAMES["value"].split(), taken):
+            as_numbers(frame[column])  # says which field of what is called a score is no number
     if len(fractions) != 1:
         what = f"several columns could be scores: {', '.join(fractions)}" if fractions else "no column of scores"
-        remedy = "name the column as value, or unpivot the metrics"
+        remedy = "name the column as value; where there is a column per arm, name these as wide"
         numbers = [c for c in free if pd.api.types.is_numeric_dtype(frame[c])]
         raise RecordsError(what, where="value", allowed=numbers, remedy=remedy)
     return fractions[0]

@@ -31,3 +31,11 @@ def test_scores_and_level_names_of_a_column():
     assert "column 'acc', row 1" in str(error.value)
     assert as_text(pd.Series([True, None, 1.5, 2], dtype="object")).tolist()[::2] == ["true", "1.5"]
     assert as_text(pd.Series([1, None], dtype="Int64")).isna().tolist() == [False, True]
+
+
+def test_an_arm_may_be_called_as_the_new_columns_are():
+    wide = pd.DataFrame({"seed": [0, 1], "value": [0.1, 0.2], "arm": [0.3, 0.4]})
+    long = unpivot(wide, ["value", "arm"], ["seed"])
+    assert long.to_dict("list") == {
+        "seed": [0, 1, 0, 1], "arm": ["value", "value", "arm", "arm"], "value": [0.1, 0.2, 0.3, 0.4]
+    }  # fmt: skip
