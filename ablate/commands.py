@@ -4,8 +4,9 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Grid
@@ -15,8 +16,10 @@ from ablate.drifts import drift
 from ablate.engine import RECORDS_FILE, load, read_outcomes
 from ablate.errors import AblateError, StudyError
 from ablate.factors import level_name
+from ablate.files import write_whole
 from ablate.plans import PLAN_FILE, Plan
 from ablate.records import Records
+from ablate.rules import absent
 from ablate.runs import STARTED, Runs
 
 
@@ -29,14 +32,18 @@ def run_verb(verb: str, words: Sequence[str], run_study: Callable[[list[str]], N
     if verb == "plan":
         parser.add_argument("-cn", "--config-name", default="study", help="the study's config (default: study)")
         parser.add_argument("overrides", nargs="*", help="Hydra overrides, as for the study itself")
+        parser.add_argument("--json", nargs="?", const="-", metavar="PATH", help="write it as JSON (default: print it)")
+        parser.add_argument("--pilot", type=Path, help="records of a pilot, for power and cost")
+        for name, text in EXPECTED.items():
+            parser.add_argument(f"--{name.replace('_', '-')}", type=float, help=text)
     if verb == "report":
         parser.add_argument("--check", action="store_true", help="only say what is missing or stale; 1 if anything is")
-    given = parser.parse_args(words)
+    given = parser.parse_intermixed_args(words)
     try:
         if not given.study.is_dir():
             raise StudyError("no such folder", where=str(given.study), remedy="name a study's folder")
         if verb == "plan":
-            return _plan(given.study, given.config_name, given.overrides, run_study)
+            return _plan(given, run_study)
         return _status(given.study) if verb == "status" else _report(given.study, given.check)
     except (AblateError, OSError) as error:  # a full disk, a folder that cannot be written
         print(f"ablate: {error}", file=sys.stderr)
@@ -44,10 +51,18 @@ def run_verb(verb: str, words: Sequence[str], run_study: Callable[[list[str]], N
 
 
 VERBS = {
-    "plan": "Print every cell and the number of trials of a study. Runs nothing and writes nothing.",
+    "plan": "Print a study's cells, aliases, tests, power and cost. Runs nothing and writes nothing but its JSON.",
     "status": "Say how far a study is: trials complete, failed with reasons, running, left.",
     "report": "Write a study's tables, figures and report from its records, or check that they are fresh.",
     "judge": "Judge anybody's results: CSV, Parquet, Optuna, Lightning, W&B, MLflow, lm-evaluation-harness, ...",
+}
+
+
+EXPECTED = {
+    "run_sd": "standard deviation over seeds, for power",
+    "error_sd": "standard deviation of a score around its run and domain",
+    "domain_sd": "standard deviation of an effect over domains",
+    "effect": "the effect to be found (default: the margin)",
 }
 
 
@@ -61,7 +76,8 @@ def _judge(words: Sequence[str]) -> int:
         return 2
 
 
-def _plan(folder: Path, config_name: str, overrides: Sequence[str], run_study: Callable[[list[str]], None]) -> int:
+def _plan(given: argparse.Namespace, run_study: Callable[[list[str]], None]) -> int:
+    folder, config_name = given.study, given.config_name
     if not any((folder / f"{config_name}{suffix}").is_file() for suffix in (".yaml", ".yml")):
         raise StudyError(
             f"there is no {config_name}.yaml",
@@ -70,12 +86,60 @@ def _plan(folder: Path, config_name: str, overrides: Sequence[str], run_study: C
             remedy="name the study's config with --config-name",
             word=config_name,
         )
-    run_study(["-m", "-cd", str(folder), "-cn", config_name, *overrides, "hydra.sweeper.dry_run=true"])
+    stated = [
+        f"++hydra.sweeper.expect.{name}={getattr(given, name)}" for name in EXPECTED if getattr(given, name) is not None
+    ]
+    paths = {"pilot": given.pilot, "json": given.json}
+    named = [f"++hydra.sweeper.{key}={_quote(str(path))}" for key, path in paths.items() if path is not None]
+    words = [*given.overrides, *stated, *named, "hydra.sweeper.dry_run=true"]
+    run_study(["-m", "-cd", str(folder), "-cn", config_name, *words])
     return 0
 
 
-def show_plan(plan: Plan, folder: Path) -> None:
-    """Print a plan: its cells, what will be run and judged, and how it stands to the plan locked in the folder."""
+def _quote(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def show_plan(plan: Plan, folder: Path, settings: Mapping[str, Any] | None = None, allowed: Sequence[str] = ()) -> None:
+    """Print a plan: cells, what will be run and judged, at what power and cost, and how the locked plan stands to it.
+
+    Args:
+        plan: the study.
+        folder: where it is kept.
+        settings: of the sweeper: `expect`, `pilot`, and `json`, a path or `-`, which prints JSON alone.
+        allowed: packages that a `_target_` may name.
+
+    Raises:
+        PlanError: after printing, where the design cannot answer the declared analysis.
+    """
+    from ablate.expectations import read_expectation, read_pilot
+    from ablate.previews import describe, preview, require_estimable
+
+    settings = settings or {}
+    pilot = Path(settings["pilot"]) if settings.get("pilot") else None
+    expectation = read_expectation(settings.get("expect") or {}, pilot, plan)
+    records = read_pilot(pilot, plan) if pilot else _measured(folder)
+    found = preview(plan, expectation, records, allowed)
+    target = settings.get("json")
+    text = json.dumps(found, indent=1, ensure_ascii=False, default=level_name) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+    else:
+        if target:
+            write_whole(Path(target), text)
+        _print_plan(plan, [*_plan_lines(plan, folder), *describe(found)])
+    require_estimable(plan)
+
+
+def _measured(folder: Path) -> Any:
+    """The complete trials of a study that was begun, for what one costs; None before."""
+    if not (folder / PLAN_FILE).is_file():
+        return None
+    complete = load(folder).complete
+    return complete if len(complete) else None
+
+
+def _print_plan(plan: Plan, lines: Sequence[str]) -> None:
     console = Console()
     grid = Grid(title=f"{plan.name}: {len(plan.cells)} cells × {len(plan.seeds)} seeds", title_justify="left")
     grid.add_column("cell", justify="right")
@@ -83,9 +147,10 @@ def show_plan(plan: Plan, folder: Path) -> None:
         grid.add_column(factor.key + (" (across)" if factor.role == "across" else ""))
     for number, cell in enumerate(plan.cells):
         mark = " (baseline)" if cell == plan.baseline else ""
-        grid.add_row(str(number) + mark, *(Text(level_name(level)) for level in cell.values()))
+        there = [Text("–" if absent(plan.conditional, f, cell) else level_name(cell[f.key])) for f in plan.factors]
+        grid.add_row(str(number) + mark, *there)
     console.print(grid)
-    for line in _plan_lines(plan, folder):
+    for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -97,9 +162,11 @@ def _plan_lines(plan: Plan, folder: Path) -> list[str]:
             group if len(members) == 1 else f"{group} ({len(members)})" for group, members in plan.domains.items()
         )
     margin = "none declared" if plan.margin is None else f"{plan.margin:g}"
+    options = ", ".join(f"{key} {value}" for key, value in plan.options.items())
+    design = plan.design + (f" ({options})" if options else "")
     lines = [
         f"trials:    {len(plan.trials)} (seeds {', '.join(map(str, plan.seeds))}; blocked by seed, shuffled within)",
-        f"design:    {plan.design}; {len(plan.excluded)} cells excluded by {len(plan.exclude)} rules",
+        f"design:    {design}; {len(plan.excluded)} cells excluded by {len(plan.exclude)} rules",
         f"metric:    {plan.metric}, {plan.direction}; margin {margin}",
         f"domains:   {domains}",
         f"analysis:  {', '.join(plan.families)}; target {analysis.target}, alpha {analysis.alpha:g}, "

@@ -31,7 +31,9 @@ ROOMS = {
     **dict.fromkeys(["stats", "readers"], (3, "east")),
     **dict.fromkeys(["engine", "jobs"], (4, "west")),
     "report": (4, "east"),
-    **dict.fromkeys(["commands", "judgements", "plugin", "__main__", "__init__", "testing"], (5, "")),
+    **dict.fromkeys(
+        ["commands", "expectations", "judgements", "previews", "plugin", "__main__", "__init__", "testing"], (5, "")
+    ),
 }
 APART = {"training", "zoo"}  # one trial: knows neither plans nor statistics
 OWN_ROOM = {

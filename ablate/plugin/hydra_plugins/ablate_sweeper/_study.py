@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from ablate.commands import finish_study, show_plan
 from ablate.errors import AblateError
 from ablate.launchers import Launcher
+from ablate.plans import PLAN_FILE
+from ablate.previews import require_estimable
 from ablate.records import Records
 from ablate.sweeps import Study, add_study_to_path, read_study
 
@@ -30,8 +32,11 @@ def sweep(arguments: Sequence[str], config: DictConfig, context: HydraContext, f
         with _interruptible(caught):
             study = read_study(config, arguments, context.config_loader, function)
             if config.hydra.sweeper.dry_run:
-                show_plan(study.plan, study.folder)
+                settings = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+                show_plan(study.plan, study.folder, settings, study.allowed)  # type: ignore[arg-type]
                 return None
+            if not (study.folder / PLAN_FILE).is_file():  # a locked plan was let through when it was locked
+                require_estimable(study.plan)
             records = _run(study, config, context, function)
             finish_study(records, study.folder)
     except (AblateError, OSError) as error:  # a full disk, a folder that went away

@@ -42,6 +42,9 @@ class AblateSweeperConf:
     preflight: str | None = None
     retries: int = 2
     dry_run: bool = False
+    expect: dict[str, Any] = field(default_factory=dict)  # run_sd, error_sd, domain_sd, effect, power
+    pilot: str | None = None  # records of a pilot, in place of what is expected
+    json: str | None = None  # where `ablate plan` writes its JSON
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="ablate", node=AblateSweeperConf, provider="ablate")
