@@ -41,12 +41,14 @@ def footnotes(effects: Effects, records: Records | None, shown: pd.DataFrame) ->
     lines = list(effects.notes)
     if "domain" in set(shown["family"]):
         lines.append("Each domain group by itself: intervals and verdicts are about new training runs on it.")
+    half = effects.alpha / 2
     if "noninferiority" in set(shown["family"]):
-        half = effects.alpha / 2
         lines.append(
             f"Non-inferiority: p is one-sided, against a loss of the margin or more, and judged at {half:g}, "
             "so that it agrees with the interval."
         )
+    if "retention" in set(shown["family"]):
+        lines.append(f"Retained: p is one-sided, against the part that was to be retained, and judged at {half:g}.")
     decided = shown["verdict"].isin(["better", "worse"])
     if (decided & (shown["low"] <= 0) & (shown["high"] >= 0)).any():
         lines.append("Holm's p is stronger than the interval beside it: a decided row may have one that still holds 0.")

@@ -66,3 +66,14 @@ def test_reasons_are_the_last_line_of_a_traceback():
     assert sentences.short_reason("Traceback\n  x\nValueError: no\n") == "ValueError: no"
     assert sentences.short_reason("x" * 500).endswith("…")
     assert sentences.short_reason(None) == ""
+
+
+def test_one_sided_questions_say_so():
+    effects = make_effects({})
+    for family, said in [
+        ("noninferiority", "Non-inferiority: p is one-sided"),
+        ("retention", "Retained: p is one-sided"),
+    ]:
+        notes = sentences.footnotes(effects, None, effects.frame.head(1).assign(family=family))
+        assert any(note.startswith(said) and "judged at 0.025" in note for note in notes)
+        assert not any("one-sided" in note for note in sentences.footnotes(effects, None, effects.frame.head(0)))
