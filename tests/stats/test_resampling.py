@@ -242,7 +242,9 @@ def test_coverage_on_the_grid(scheme, setting):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("statistic", [mean, OptimalityGap(0.5), ProfileArea(-1, 2)], ids=str)
+@pytest.mark.parametrize(
+    "statistic", [mean, OptimalityGap(0.5), ProfileArea(-1, 2)], ids=lambda s: getattr(s, "__name__", str(s))
+)
 @pytest.mark.parametrize("scheme", TARGETS)
 @pytest.mark.parametrize("setting", [(3, 6, 1, 0.7), (3, 20, 0, 0), (10, 20, 1, 0.7), (5, 3, 1, 0.7)], ids=str)
 def test_coverage_of_other_statistics(statistic, scheme, setting):
