@@ -30,6 +30,7 @@ DEFAULT_FAMILIES: dict[str, tuple[Family, ...]] = {
     "d_optimal": ("omnibus", "main", "domain"),
 }
 
+SCREENING_DESIGNS = ("fractional_factorial", "plackett_burman", "d_optimal")  # of a part of the cells, on purpose
 
 # Settings that the first plans did not have.
 LATER = ("engine", "gatekeeping", "looks", "spending", "clean", "costs", "threshold", "sampler")

@@ -14,7 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from ablate.analyses import DEFAULT_FAMILIES, Analysis, Comparison, Family, Target, require_margin
+from ablate.analyses import DEFAULT_FAMILIES, SCREENING_DESIGNS, Analysis, Comparison, Family, Target, require_margin
 from ablate.designs import build_cells, declare_design
 from ablate.drifts import differences, drift, flatten
 from ablate.errors import PlanError, StudyError, require_keys, require_one_of
@@ -80,6 +80,11 @@ class Plan:
     def baseline(self) -> Cell:
         """The cell that has every factor at its baseline, whether or not the plan runs it."""
         return Cell({f.key: f.baseline for f in self.factors})
+
+    @property
+    def screens(self) -> bool:
+        """Whether the design holds a part of the cells on purpose, and takes what it cannot tell apart to be nil."""
+        return self.design in SCREENING_DESIGNS
 
     @property
     def families(self) -> tuple[Family, ...]:

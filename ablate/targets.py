@@ -70,7 +70,7 @@ def check_targets(
     for (key, target), why in failing.items():
         having = [cell for cell, targets in zip(cells, found, strict=True) if targets.get(key) == target]
         place = f"{key}._target_" if key else "_target_"
-        lines.append(f"{place} = {target}: {why} ({_blame(having, cells, overrides)})")
+        lines.append(f"{place} = {target}: {why} ({_blame(place, having, cells, overrides)})")
     raise PlanError(
         "\n  ".join(["targets that cannot be built:", *lines]),
         where="_target_",
@@ -117,11 +117,12 @@ def _names_in(file: Path) -> set[str] | None:
     return found
 
 
-def _blame(having: Sequence[Cell], cells: Sequence[Cell], overrides: Mapping[Cell, Sequence[str]]) -> str:
-    """The override that all cells with a target have and no other has, or what there is to say without one."""
-    if len(having) == len(cells):
-        return "in every cell"
-    without = {word for cell in cells if cell not in having for word in overrides[cell]}
+def _blame(place: str, having: Sequence[Cell], cells: Sequence[Cell], overrides: Mapping[Cell, Sequence[str]]) -> str:
+    """The overrides that all cells with a target have and no other has; where all have it, the one that sets it."""
     shared = [word for word in overrides[having[0]] if all(word in overrides[cell] for cell in having)]
+    if len(having) == len(cells):
+        setting = [word for word in shared if f"{place}.".startswith(f"{word.partition('=')[0].lstrip('+')}.")]
+        return f"from {', '.join(setting)}, in every cell" if setting else "in every cell"
+    without = {word for cell in cells if cell not in having for word in overrides[cell]}
     own = [word for word in shared if word not in without]
     return f"from {', '.join(own)}" if own else f"in {len(having)} cells, first {having[0]}"

@@ -1,15 +1,21 @@
 """Every design starts at the baseline and holds the cells its name promises."""
 
+import inspect
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+import yaml
+from hydra_plugins.ablate_sweeper.sweeper import AblateSweeperConf
 from hypothesis import given
 
 from ablate.designs import (
     OWN,
+    SCREENING,
     baseline_cell,
     build_cells,
     cumulative,
@@ -22,6 +28,7 @@ from ablate.designs import (
 )
 from ablate.errors import PlanError
 from ablate.factors import Cell, Factor, level_name
+from ablate.sweeps import conf_dir
 from tests.strategies import factor_lists
 
 DATA, SIZE = Factor("data", ("raw", "clean")), Factor("size", (1, 2, 3))
@@ -218,3 +225,35 @@ def test_a_design_with_options_is_a_mapping_a_partial_or_an_object():
 def test_options_that_a_design_does_not_have_are_named(declared, message):
     with pytest.raises(PlanError, match=message):
         declare_design(declared)
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "designs.md").read_text(encoding="utf-8")
+
+
+def test_the_page_tells_of_every_design_and_option_and_its_examples_run():
+    for design in (*OWN, *SCREENING):
+        assert f"`{design_name(design)}`" in PAGE
+        for option in list(inspect.signature(design).parameters)[1:]:
+            assert f"`{option}`" in PAGE or f'"{option}"' in PAGE, f"the page does not tell of {option}"
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
+        exec(compile(block, "designs.md", "exec"), names)
+    settings = [yaml.safe_load(b) for b in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)]
+    known = {field.name for field in fields(AblateSweeperConf)}
+    assert settings
+    assert all(set(block["hydra"]["sweeper"]) <= known for block in settings)
+
+
+@pytest.mark.parametrize("design", [*OWN, *SCREENING], ids=design_name)
+def test_every_design_is_an_option_of_the_group_with_its_options(design):
+    text = (conf_dir() / "design" / f"{design_name(design)}.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# @package hydra.sweeper\n# ")
+    build, name, options = declare_design(yaml.safe_load(text)["design"])
+    assert (build, name, options) == (design, design_name(design), {})
+
+
+@given(factor_lists())
+@pytest.mark.parametrize("design", [full_factorial, one_at_a_time])
+def test_cells_stay_when_a_level_is_added(design, factors):
+    more = [Factor(f.key, (*f.levels, "one level more"), baseline=f.baseline) for f in factors]
+    assert set(design(factors)) < set(design(more))

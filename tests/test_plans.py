@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate.designs import OWN, full_factorial
+from ablate.analyses import SCREENING_DESIGNS
+from ablate.designs import OWN, SCREENING, design_name, full_factorial
 from ablate.errors import PlanError, StudyError
 from ablate.factors import Factor, level_name
 from ablate.plans import PLAN_FILE, Plan, plan
@@ -279,3 +280,10 @@ def test_what_cannot_be_estimated_may_be_acknowledged():
     assert made.hash != plan(FACTORS).hash
     with pytest.raises(PlanError, match=r"(?s)unknown family of the analysis 'step'.*where:   acknowledge"):
         plan(FACTORS, acknowledge=["step"])
+
+
+def test_screening_designs_are_those_that_hold_a_part_of_the_cells_on_purpose():
+    assert tuple(map(design_name, SCREENING)) == SCREENING_DESIGNS
+    factors = {key: [0, 1] for key in "abcd"}
+    screens = [plan(factors, design=design_name(d)).screens for d in (*OWN, *SCREENING)]
+    assert screens == [False] * len(OWN) + [True] * len(SCREENING)

@@ -82,5 +82,7 @@ def conf(tmp_path):
 def test_a_study_is_refused_with_the_override_and_let_through_when_its_package_is_allowed(conf):
     with pytest.raises(PlanError, match=r"(?s)model\._target_ = fractions\.Fraction.*from model=theirs.*nothing was"):
         read("model=ours,theirs", "lr=1,2", conf=conf)
+    with pytest.raises(PlanError, match=r"from model=theirs, in every cell"):
+        read("model=theirs", "lr=1,2", conf=conf)
     study = read("model=ours,theirs", "lr=1,2", settings=["allow=[fractions]"], conf=conf)
     assert {*ALLOWED, "fractions", Path(__file__).stem} <= set(study.allowed), "and what stands beside the app"
