@@ -26,7 +26,7 @@ CORRECTIONS = {
     "dunnett": "Dunnett's max-t for simple effects on these domains",
     "tukey": "Tukey for all pairs on these domains",
     "max_t": "max-t of the contrasts' own correlations on these domains",
-    "mcb": "Hsu's comparisons with the best",
+    "mcb": "Hsu's comparisons with the best (one-sided: one may name a best cell that a two-sided test leaves open)",
     "benjamini_hochberg": "Benjamini-Hochberg (a screen: false discoveries are a share, intervals are of each alone)",
 }
 

@@ -144,9 +144,9 @@ def _count_left(status: NDArray[np.object_], metric: str) -> Iterator[str]:
     """What was left out, and why."""
     searched, silent = int((status == SEARCH).sum()), int((status == SILENT).sum())
     if searched:
-        yield f"{searched} tuning trials are not evidence and were left out"
+        yield f"{searched} tuning trials are not evidence and were left out."
     if silent:
-        yield f"{silent} runs have no row of {metric} and were left out"
+        yield f"{silent} runs have no row of {metric} and were left out."
 
 
 def _objects(cells: list[Cell], codes: NDArray[np.int_]) -> NDArray[np.object_]:

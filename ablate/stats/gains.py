@@ -26,6 +26,7 @@ from ablate.stats.refusals import (
     NO_TOTAL,
     NOT_ESTIMABLE,
     ONE_RUN,
+    SEPARATED,
     TWO_RUNS,
     Refusal,
 )
@@ -102,6 +103,8 @@ def answer_improvement(inquiry: Inquiry) -> Iterator[Result]:
             lacking = found.lacks(target)
             few = replace(part.refusal or TWO_RUNS, interval=False)
             reasons: dict[str, Refusal] = {"runs": few, "domains": FEW_DOMAINS}
+            if inquiry.at_look(part.n_seeds):
+                reasons["separated"] = SEPARATED
             pivot = found.pivot(target)
             yield inquiry.result(
                 question,
@@ -111,7 +114,6 @@ def answer_improvement(inquiry: Inquiry) -> Iterator[Result]:
                 estimate=found.estimate,
                 pivot=None if pivot is None else Transformed(pivot, "odds"),
                 method="probability of improvement, placements of runs",
-                note="one arm wins throughout: no variance to test against" if lacking == "separated" else "",
             )
 
 

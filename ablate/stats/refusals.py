@@ -145,3 +145,8 @@ FEW_ITEMS = Refusal(
     "so few examples of two values have no trustworthy t test, and McNemar's exact one is for independent ones",
     "score 300 examples or more; or code right as 1 and wrong as 0 and take one example of each cluster",
 )
+SEPARATED = Refusal(
+    "R23",
+    "every run of one arm scores above every run of the other, so that the probability has no error to test against",
+    "read the difference (family `simple`), or run more seeds",
+)

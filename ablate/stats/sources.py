@@ -66,7 +66,7 @@ def read_records(records: Records, metric: str) -> Source:
     searched = frame["phase"] == SEARCH
     notes = []
     if searched.any():
-        notes.append(f"{frame[searched]['trial'].nunique()} tuning trials are not evidence and were left out")
+        notes.append(f"{frame[searched]['trial'].nunique()} tuning trials are not evidence and were left out.")
     tuning, frame = frame[searched & (frame["metric"] == metric)], frame[~searched]
     first = frame.drop_duplicates("trial")
     runs = pd.DataFrame(

@@ -164,9 +164,12 @@ def test_few_runs_have_an_estimate_and_no_test(seeds, code):
 
 def test_an_arm_that_always_wins_leaves_nothing_to_test():
     found = rows_of(tabulate(scores((0.0, 50.0))), families=["improvement"])
-    assert (found.verdict == "undecided").all()
+    assert (found.refusal == "R23").all()
     assert found.p.isna().all()
-    assert found.note.str.contains("one arm wins throughout").all()
+    assert (found.estimate == 1).all()
+    near = scores((0.0, 50.0))
+    near[0, 0, 0] = 100.0  # one score of one run
+    assert (rows_of(tabulate(near), families=["improvement"]).refusal == "").all()
 
 
 def test_two_domains_are_too_few_for_improvement_in_new_ones():
