@@ -54,10 +54,14 @@ class Judgement:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; numbers that are missing are null."""
-        rows = json.loads(self.effects.frame.to_json(orient="records", double_precision=15))
-        notes = {"notes": [*self.effects.notes], "read": [*self.notes]}
-        return {"effects": rows, "lints": [asdict(found) for found in self.lints], **notes}
+        """Plain values, ready for JSON; numbers that are missing are null. A run is its place among `runs`."""
+        frame = self.effects.frame
+        place = {run: i for i, run in enumerate(dict.fromkeys(run for runs in frame["trials"] for run in runs))}
+        rows = json.loads(frame.drop(columns="trials").to_json(orient="records", double_precision=15))
+        for row, runs in zip(rows, frame["trials"], strict=True):
+            row["runs"] = [place[run] for run in runs]
+        told = {"notes": [*self.effects.notes], "read": [*self.notes], "runs": [*place]}
+        return {"effects": rows, "lints": [asdict(found) for found in self.lints], **told}
 
 
 def judge(paths: Sequence[str | Path], **options: Any) -> Judgement:
@@ -174,18 +178,17 @@ def _write(found: Judgement, path: Path) -> list[Path]:
     from ablate.report.rendering import files
     from ablate.report.tables import table
 
-    texts = {**files(table(found.effects)), ".json": json.dumps(found.to_dict(), indent=1) + "\n"}
-    texts[".csv"] = _csv(found.effects.frame)
-    if path.suffix:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, texts[path.suffix])
-        return [path]
-    path.mkdir(parents=True, exist_ok=True)
-    written = []
-    for suffix, text in texts.items():
-        written.append(path / f"effects{suffix}")
-        write_whole(written[-1], text)
-    return written
+    formats = [path.suffix] if path.suffix else list(FORMATS)
+    paths = [path] if path.suffix else [path / f"effects{suffix}" for suffix in formats]
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    shown = files(table(found.effects)) if set(formats) - {".csv", ".json"} else {}
+    for suffix, target in zip(formats, paths, strict=True):
+        if suffix == ".json":
+            text = json.dumps(found.to_dict(), separators=(",", ":")) + "\n"
+        else:
+            text = _csv(found.effects.frame) if suffix == ".csv" else shown[suffix]
+        write_whole(target, text)
+    return paths
 
 
 def _csv(frame: pd.DataFrame) -> str:

@@ -115,6 +115,8 @@ def test_what_is_written_holds_the_same_numbers(table, tmp_path, capsys):
     assert [row["estimate"] for row in content["effects"]] == pytest.approx(effects.frame["estimate"].tolist())
     assert [row["p"] for row in content["effects"]] == pytest.approx(effects.frame["p"].tolist(), abs=1e-14)
     assert content["notes"] == list(effects.notes)
+    named = [tuple(content["runs"][place] for place in row["runs"]) for row in content["effects"]]
+    assert named == effects.frame["trials"].tolist()
     assert "Main effects" in (tmp_path / "one.md").read_text()
     back = pd.read_csv(tmp_path / "all" / "effects.csv")
     assert back["low"].tolist() == pytest.approx(effects.frame["low"].tolist())
