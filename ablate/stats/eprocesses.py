@@ -4,8 +4,8 @@ The t e-process is the likelihood ratio of the t statistics, the effect in stand
 mean 0 and variance g, against no effect. Under no effect it exceeds 1/alpha at any time with probability alpha at most
 (Ville). It holds for rules of stopping that look at t statistics only, and for the t of independent per-block
 contrasts: Welch's t of two arms, put into the same formula, errs in more than 6 % of studies at alpha .05.
-Sources: Gonen et al. 2005, Am. Stat. 59, 252-257 (the ratio); Wang and Ramdas 2025, Sequential Analysis 44 (anytime);
-Howard et al. 2021, Ann. Statist. 49, 1055-1080 (the normal mixture with a known standard deviation).
+Sources: Gonen et al. 2005, Am. Stat. 59, 252-257 (the ratio); Wang and Ramdas 2025, Sequential Analysis 44 (anytime).
+With a known standard deviation: `sequences.NormalMixture`.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from ablate.errors import PlanError, RecordsError
+from ablate.stats.sequences import best_rho
 
 Array = NDArray[np.float64]
 CEILING = 1000  # blocks beyond which a number would be no advice
@@ -126,51 +126,6 @@ class EProcess:
         t = mean / (spread / (n - 1) / later) ** 0.5 if spread else np.zeros(len(later))
         enough = np.flatnonzero(log_e(t, later, self.g) >= -log(self.alpha))
         return Continuation("go on", int(later[enough[0]] - n) if len(enough) else None)
-
-
-@dataclass(frozen=True)
-class NormalMixture:
-    """The same with a known variance: bounds on a sum of independent values that hold at all times together.
-
-    For block contrasts of standard deviation sd, v = n·sd² and rho = sd²/g give the limit of the t e-process
-    (Howard et al. 2021, section 3.2).
-
-    Attributes:
-        rho: the variance that the mixture is tuned to; `best_rho` chooses it.
-        sided: 2, or 1 for a bound from above only.
-    """
-
-    rho: float
-    sided: Literal[1, 2] = 2
-
-    def log_e(self, total: ArrayLike, v: ArrayLike) -> Any:
-        """Log e-value of a sum whose variance is v."""
-        total, v = np.asarray(total, float), np.asarray(v, float)
-        two_sided = np.log(self.rho / (v + self.rho)) / 2 + total**2 / (2 * (v + self.rho))
-        if self.sided == 2:
-            return two_sided
-        return two_sided + log(2) + special.log_ndtr(total / np.sqrt(v + self.rho))
-
-    def bound(self, v: ArrayLike, alpha: float = 0.05) -> Any:
-        """What the sum (two-sided: its absolute value) ever exceeds with probability alpha at most."""
-        v = np.asarray(v, float)
-        reach = np.sqrt((v + self.rho) * (np.log1p(v / self.rho) - 2 * log(alpha)))
-        if self.sided == 2:
-            return reach
-        low, high = np.zeros_like(reach), reach  # the one-sided bound lies below the two-sided one
-        for _ in range(60):
-            middle = (low + high) / 2
-            passed = self.log_e(middle, v) >= -log(alpha)
-            low, high = np.where(passed, low, middle), np.where(passed, middle, high)
-        return high[()]
-
-
-def best_rho(v: float, alpha: float = 0.05) -> float:
-    """The rho at which the two-sided bound is lowest at about variance v; give 2·alpha for a one-sided one.
-
-    Source: Howard et al. 2021, section 3.5.
-    """
-    return v / (-2 * log(alpha) + log(1 - 2 * log(alpha)))
 
 
 def _running(values: ArrayLike) -> tuple[Array, Array, Array]:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from ablate.errors import PlanError, RecordsError
-from ablate.stats.eprocesses import EProcess, NormalMixture, best_rho, log_e
+from ablate.stats.eprocesses import EProcess, log_e
+from ablate.stats.sequences import NormalMixture
 from tests.stats.samples import case
 
-CONFSEQ = case("confseq_expected.json")
 blocks = st.lists(st.integers(-300, 300), min_size=3, max_size=30, unique=True).map(lambda n: np.array(n) / 100)
 
 
@@ -29,27 +29,6 @@ def test_log_e_is_the_mixture_of_noncentral_t():
 
     mixture = integrate.quad(weighted, -8, 8, epsabs=1e-12)[0]
     assert log_e(t, n, g) == pytest.approx(log(mixture / stats.t.pdf(t, n - 1)), abs=1e-8)
-
-
-def test_the_normal_mixture_agrees_with_confseq():
-    rho = best_rho(100, 0.05)
-    assert rho == pytest.approx(CONFSEQ["best_rho(100,.05)"], abs=1e-5)
-    two, one = NormalMixture(rho), NormalMixture(best_rho(100, 2 * 0.05), sided=1)
-    assert two.log_e(10, 100) == pytest.approx(
-        CONFSEQ["normal_log_mixture(10,100,v_opt=100,alpha_opt=.05,two-sided)"], abs=1e-5
-    )
-    assert two.bound(100) == pytest.approx(CONFSEQ["normal_mixture_bound(100,.05,100,.05,two-sided)"], abs=1e-5)
-    assert one.log_e(10, 100) == pytest.approx(CONFSEQ["one-sided normal_log_mixture(10,100,100)"], abs=1e-5)
-    assert one.bound(100) == pytest.approx(CONFSEQ["one-sided normal_mixture_bound(100,.05,100)"], abs=1e-5)
-
-
-@given(st.floats(0.1, 50), st.floats(0.1, 500), st.floats(0.001, 0.5), st.sampled_from([1, 2]))
-def test_a_bound_is_where_e_is_one_over_alpha(rho, v, alpha, sided):
-    mixture = NormalMixture(rho, sided)
-    assert mixture.log_e(mixture.bound(v, alpha), v) == pytest.approx(-log(alpha), abs=1e-9)
-    if sided == 2:
-        best = NormalMixture(best_rho(v, alpha)).bound(v, alpha)
-        assert best <= mixture.bound(v, alpha) * 1.001  # the closed form of the optimum is approximate
 
 
 def test_many_blocks_bring_the_known_variance():
