@@ -170,11 +170,11 @@ def _refuse(changed: list[str], home: Path) -> None:
 
 
 def _preflight(plan: Plan, task: Task, left: list[Trial], launcher: Launcher) -> None:
-    """Try, on one batch each, the fewest cells that hold every level; PlanError names every cell that fails."""
+    """Try every cell of what is left on one batch; PlanError names all that fail."""
     check = getattr(task, "preflight", None)
     if check is None:
         return
-    trials = _covering(left)
+    trials = list({trial.cell: trial for trial in left}.values())
     problems: dict[Cell, str] = {}
     for trial, rows in launcher.check(check, trials):
         try:
@@ -191,18 +191,6 @@ def _preflight(plan: Plan, task: Task, left: list[Trial], launcher: Launcher) ->
             f"{len(problems)} of {len(trials)} cells tried on one batch cannot work; nothing was trained\n"
             + "\n".join(lines)
         )
-
-
-def _covering(trials: list[Trial]) -> list[Trial]:
-    """Trials such that every level that occurs occurs in one of them (greedy: plan order)."""
-    seen: set[tuple[str, Any]] = set()
-    chosen = []
-    for trial in trials:
-        levels = {(key, repr(level)) for key, level in trial.cell.items()}
-        if levels - seen:
-            seen |= levels
-            chosen.append(trial)
-    return chosen
 
 
 def _drive(

@@ -247,6 +247,24 @@ def test_a_preflight_names_every_broken_level_before_anything_runs(tmp_path):
     assert not list(tmp_path.rglob("ran"))
 
 
+class Incompatible:
+    """Two levels that work with every other, and not with each other."""
+
+    def __call__(self, trial):
+        return toys.surface(trial)
+
+    def preflight(self, trial):
+        if (trial.cell["data"], trial.cell["size"]) == ("clean", "large"):
+            raise ValueError("shapes do not match")
+        return [{"domain": "all", "metric": "accuracy", "value": 0.5}]
+
+
+def test_a_preflight_tries_every_cell_since_levels_may_fail_together(tmp_path):
+    made = ab.plan({"data": ["raw", "clean"], "size": ["small", "large"]}, seeds=3, metric="accuracy")
+    with pytest.raises(PlanError, match=r"(?s)1 of 4 cells tried on one batch.*data=clean size=large.*shapes"):
+        run(made, Incompatible(), tmp_path)
+
+
 def test_a_plan_under_which_nothing_was_run_may_be_changed(tmp_path):
     with pytest.raises(PlanError):
         run(declare(), toys.Checked(), tmp_path)

@@ -1,6 +1,10 @@
 """Previews: tests are counted, gaps are refused unless acknowledged, power and cost are what formulas say."""
 
 import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -157,3 +161,36 @@ def test_a_plan_that_cannot_answer_is_printed_and_then_refused(tmp_path, capsys)
     with pytest.raises(PlanError, match="cannot answer what the analysis asks"):
         show_plan(made, tmp_path)
     assert "family:    main, 4 tests; 3 cannot be estimated" in capsys.readouterr().out
+
+
+@pytest.fixture
+def app(tmp_path):
+    """Somebody's app, with a cell left out: what it says and its exit status."""
+    shutil.copytree(Path(__file__).parent / "foreign", tmp_path / "app")
+
+    def run(*words):
+        gap = "hydra.sweeper.exclude=[{model: deep, lr: 0.2}]"
+        command = ["app.py", "-m", "hydra/sweeper=ablate", "model=shallow,deep", "lr=0.1,0.2", gap, *words]
+        done = subprocess.run(
+            [sys.executable, *command], cwd=tmp_path / "app", capture_output=True, text=True, timeout=120
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    run.folder = tmp_path / "app"
+    return run
+
+
+@pytest.mark.slow
+def test_a_study_with_gaps_is_refused_before_it_runs_and_planned_once_they_are_acknowledged(app):
+    status, _, said = app()
+    assert (status, "this design cannot answer what the analysis asks" in said) == (2, True)
+    assert not (app.folder / "multirun").exists()
+    known = "hydra.sweeper.acknowledge=[main,interaction]"
+    status, printed, _ = app(
+        known, "hydra.sweeper.dry_run=true", "hydra.sweeper.json='-'", "+hydra.sweeper.expect.run_sd=0.1"
+    )
+    values = json.loads(printed)
+    assert (status, len(values["cells"]), values["excluded"]) == (0, 3, [{"model": "deep", "lr": 0.2}])
+    assert {"app", "torch"} <= set(values["allowed"])
+    assert [e["estimable"] for e in values["effects"] if e["family"] == "simple"] == [True, True]
+    assert not (app.folder / "multirun").exists()
