@@ -3,6 +3,7 @@
 Everything is plain values, which `ablate plan` prints and writes as JSON.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -117,8 +118,9 @@ def _without(comparison: Comparison, keys: Sequence[str]) -> Comparison:
 
 def _counted(questions: Sequence[tuple[Cell, Contrast]]) -> Iterator[tuple[Cell, Contrast, int]]:
     """Every contrast with the number of tests of its family in its stratum."""
+    sizes = Counter((stratum, contrast.family) for stratum, contrast in questions)
     for stratum, contrast in questions:
-        yield stratum, contrast, sum(s == stratum and c.family == contrast.family for s, c in questions)
+        yield stratum, contrast, sizes[stratum, contrast.family]
 
 
 def count_families(plan: Plan, questions: Sequence[tuple[Cell, Contrast]]) -> list[dict[str, Any]]:

@@ -1,11 +1,21 @@
 """Factors of more than one key: paired levels, and levels that are whole lists of overrides."""
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ablate.errors import PlanError
 from ablate.factors import Cell
+from ablate.overrides import read_overrides
 from tests.test_sweeps import read
 
+
+def declare(*arguments, **settings):
+    """What the settings of the sweeper declare, without composing anything."""
+    given = {"params": {}, "seed_key": "seed", "levels": {}, "zip": {}, **settings}
+    return read_overrides(OverridesParser.create(), given, arguments)[1]
+
+
+PAIR = {"model": "shallow,deep", "lr": "0.1,0.2"}
 PARAMS = "params={model: 'shallow,deep', lr: '0.1,0.2'}"
 
 
@@ -28,23 +38,23 @@ def test_pairs_stand_in_the_place_of_their_first_and_have_baselines():
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        ("{recipe: [model, pause]}", r"(?s)unknown factor.*'pause'.*hydra\.sweeper\.zip\.recipe.*allowed: model, lr"),
-        ("{recipe: [model]}", "pairs nothing"),
-        ("{recipe: model}", "pairs nothing"),
-        ("{a: [model, lr], b: [model, lr]}", "unknown factor"),
-        ("{recipe: [model, lr, mapping]}", "(?s)unknown factor"),
+        ({"recipe": ["model", "pause"]}, r"(?s)unknown factor.*'pause'.*sweeper\.zip\.recipe.*allowed: model, lr"),
+        ({"recipe": ["model"]}, "pairs nothing"),
+        ({"recipe": "model"}, "pairs nothing"),
+        ({"a": ["model", "lr"], "b": ["model", "lr"]}, "unknown factor"),
+        ({"recipe": ["model", "lr", "mapping"]}, "unknown factor"),
     ],
 )
 def test_pairs_of_what_is_no_factor_are_refused(pairs, message):
     with pytest.raises(PlanError, match=message):
-        read(settings=[PARAMS, f"zip={pairs}"])
+        declare(params=PAIR, zip=pairs)
 
 
 def test_pairs_of_unequal_length_and_of_a_taken_name_are_refused():
     with pytest.raises(PlanError, match=r"(?s)levels differ: lr has 3, model has 2.*first goes with the first"):
-        read("lr=0.1,0.2,0.3", settings=[PARAMS, "zip={recipe: [model, lr]}"])
+        declare("lr=0.1,0.2,0.3", params=PAIR, zip={"recipe": ["model", "lr"]})
     with pytest.raises(PlanError, match="'pause' is a factor already"):
-        read("pause=0,1", settings=[PARAMS, "zip={pause: [model, lr]}"])
+        declare("pause=0,1", params=PAIR, zip={"pause": ["model", "lr"]})
 
 
 LISTS = "levels={recipe: {plain: [], strong: ['model=deep', 'lr=0.05']}}"
@@ -59,34 +69,37 @@ def test_levels_are_lists_of_overrides_with_a_name():
 
 
 def test_the_command_line_picks_and_orders_the_named_levels():
-    three = "levels={recipe: {plain: [], strong: ['lr=0.05'], odd: ['lr=0.5']}}"
-    assert read("recipe=odd,plain", settings=[three]).plan.factors[0].levels == ("odd", "plain")
+    three = {"recipe": {"plain": [], "strong": ["lr=0.05"], "odd": ["lr=0.5"]}}
+    assert declare("recipe=odd,plain", levels=three)["recipe"].levels == ("odd", "plain")
+    assert declare(levels=three)["recipe"].override("odd") == ("lr=0.5",)
     with pytest.raises(PlanError, match=r"(?s)unknown level 'stong'.*did you mean 'strong'"):
-        read("recipe=plain,stong", settings=[three])
+        declare("recipe=plain,stong", levels=three)
+    with pytest.raises(PlanError, match="fixes 'recipe', which is a factor"):
+        declare("recipe=odd", levels=three)
     with pytest.raises(PlanError, match="'recipe=odd' fixes a factor"):
-        read(settings=[three, "params={recipe: odd}"])
+        declare(levels=three, params={"recipe": "odd"})
 
 
 @pytest.mark.parametrize(
     ("levels", "message"),
     [
-        ("{recipe: ['lr=0.1']}", "names no lists of overrides"),
-        ("{recipe: {plain: [], strong: 'lr=0.1'}}", "names no lists of overrides"),
-        (
-            "{recipe: {plain: [], strong: ['lr=0.1,0.2']}}",
-            r"(?s)'lr=0.1,0.2' has several values.*levels\.recipe\.strong",
-        ),
-        ("{recipe: {plain: [], strong: ['lr']}}", "'lr' is no override"),
-        ("{recipe: {plain: [], strong: ['pause=1']}}", "'pause=1' sets what 'pause' sets"),
-        ("{recipe: {plain: [], strong: ['seed=1']}}", "'seed=1' sets what 'seed' sets"),
-        ("{a: {x: [], y: ['lr=1']}, b: {x: [], y: ['lr=2']}}", "'lr=2' sets what 'a' sets"),
-        ("{recipe: {plain: []}}", r"1 level\(s\): nothing to compare"),
-        ("{recipe: {plain: [], strong: ['lrr=1']}}", "(?s)config of cell.*recipe=strong.* does not compose"),
+        ({"recipe": ["lr=0.1"]}, "names no lists of overrides"),
+        ({"recipe": {"plain": [], "strong": "lr=0.1"}}, "names no lists of overrides"),
+        ({"recipe": {"plain": [], "strong": ["lr=1,2"]}}, r"(?s)'lr=1,2' has several values.*levels\.recipe\.strong"),
+        ({"recipe": {"plain": [], "strong": ["lr"]}}, "'lr' is no override"),
+        ({"recipe": {"plain": [], "strong": ["pause=1"]}}, "'pause=1' sets what 'pause' sets"),
+        ({"recipe": {"plain": [], "strong": ["seed=1"]}}, "'seed=1' sets what 'seed' sets"),
+        ({"a": {"x": [], "y": ["lr=1"]}, "b": {"x": [], "y": ["lr=2"]}}, "'lr=2' sets what 'a' sets"),
     ],
 )
 def test_lists_that_make_no_sense_are_refused(levels, message):
     with pytest.raises(PlanError, match=message):
-        read("pause=0,1", settings=[f"levels={levels}"])
+        declare("pause=0,1", levels=levels)
+
+
+def test_a_list_that_does_not_compose_is_named_with_its_cell():
+    with pytest.raises(PlanError, match=r"(?s)config of cell.*recipe=strong.* does not compose"):
+        read(settings=["levels={recipe: {plain: [], strong: ['lrr=1']}}"])
 
 
 def test_a_key_that_exists_under_one_option_alone_is_a_conditional_factor():
