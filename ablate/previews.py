@@ -100,7 +100,8 @@ def ask(plan: Plan) -> Iterator[tuple[Cell, Contrast]]:
         for family in plan.families:
             if family in OF_CELLS:
                 inner = [_without(c, across) for c in comparisons]
-                yield from ((stratum, contrast) for contrast in build_contrasts(family, factors, cells, inner))
+                found = build_contrasts(family, factors, cells, inner, plan.screens)
+                yield from ((stratum, contrast) for contrast in found)
 
 
 def _is_in(comparison: Comparison, stratum: Cell) -> bool:

@@ -6,6 +6,8 @@ from functools import lru_cache
 from itertools import combinations, islice, pairwise, product
 from math import prod, sqrt
 
+import numpy as np
+
 from ablate.analyses import Comparison, Family
 from ablate.designs import baseline_cell, cumulative
 from ablate.factors import Cell, Factor, Level, level_name
@@ -45,7 +47,11 @@ class _Side:
 
 
 def build_contrasts(
-    family: Family, factors: Sequence[Factor], cells: Sequence[Cell], comparisons: Sequence[Comparison] = ()
+    family: Family,
+    factors: Sequence[Factor],
+    cells: Sequence[Cell],
+    comparisons: Sequence[Comparison] = (),
+    screens: bool = False,
 ) -> list[Contrast]:
     """The contrasts of one family over the cells of one stratum, in the order of factors and levels.
 
@@ -57,6 +63,8 @@ def build_contrasts(
         factors: the compared factors (role `factor`).
         cells: the plan's cells, of those factors only.
         comparisons: for `noninferiority`.
+        screens: the design holds a part of the cells on purpose: main effects, where cells are missing, are those of
+            least squares if interactions are nil; two-way interactions, if those of three and more factors are.
     """
     builders: dict[str, Callable[[Sequence[Factor], Sequence[Cell]], Iterator[Contrast]]] = {
         "main": _main,
@@ -68,7 +76,37 @@ def build_contrasts(
     }
     if family == "noninferiority":
         return [_comparison(c, factors, cells) for c in comparisons if c.base is None]
-    return list(builders[family](factors, cells))
+    found = list(builders[family](factors, cells))
+    return list(_screen(family, found, factors, cells)) if screens and family in ("main", "interaction") else found
+
+
+def _screen(
+    family: Family, contrasts: Sequence[Contrast], factors: Sequence[Factor], cells: Sequence[Cell]
+) -> Iterator[Contrast]:
+    """Contrasts that lack cells as weights of least squares, where the model of main effects (for interactions: and of
+    all two-way interactions) is estimable on the cells there are; those that are not stay refused."""
+    if all(contrast.refusal is None for contrast in contrasts):
+        yield from contrasts
+        return
+    columns = {
+        (f.key, level_name(level)): np.array([float(cell[f.key] == level) for cell in cells])
+        for f in factors
+        for level in f.alternatives
+    }
+    if family == "interaction":
+        pairs = [(one, two) for one, two in combinations(columns, 2) if one[0] != two[0]]
+        columns |= {(f"{f}{JOIN}{g}", f"{a}{JOIN}{b}"): columns[f, a] * columns[g, b] for (f, a), (g, b) in pairs}
+    x = np.column_stack([np.ones(len(cells)), *columns.values()])
+    inverse = np.linalg.pinv(x)
+    told = np.abs(inverse @ x - np.eye(x.shape[1])).max(1) < 1e-9
+    row = {name: i for i, name in enumerate(columns, 1)}
+    for contrast in contrasts:
+        i = row[contrast.factor, contrast.level]
+        if contrast.refusal is None or not told[i]:
+            yield contrast
+        else:
+            weights = {cell: float(w) for cell, w in zip(cells, inverse[i], strict=True) if abs(w) > 1e-12}
+            yield replace(contrast, weights=weights, refusal=None)
 
 
 def _main(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contrast]:
@@ -107,11 +145,20 @@ def _pairs(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contras
 
 def _leave_one_out(factors: Sequence[Factor], cells: Sequence[Cell]) -> Iterator[Contrast]:
     full = baseline_cell(factors)
-    for f in factors:
-        for off in f.alternatives:
-            yield _between("leave_one_out", full, full.replace(**{f.key: off}), factors, cells)
+    bare, given = bare_cell(factors), set(cells)
+    removed = [full.replace(**{f.key: off}) for f in factors for off in f.alternatives]
+    for cell in dict.fromkeys(_together(cell, full, bare, cells) if cell not in given else cell for cell in removed):
+        if cell != bare or len(factors) == 1:
+            yield _between("leave_one_out", full, cell, factors, cells)
     if len(factors) > 1:
         yield _between("leave_one_out", full, bare_cell(factors), factors, cells)
+
+
+def _together(removed: Cell, full: Cell, bare: Cell, cells: Sequence[Cell]) -> Cell:
+    """The smallest removal of a component with others, where the plan never removes it alone; else that removal."""
+    (key,) = (key for key in full if removed[key] != full[key])
+    groups = [cell for cell in cells if cell[key] == removed[key] and all(cell[k] in (full[k], bare[k]) for k in cell)]
+    return min(groups, key=lambda cell: sum(cell[k] != full[k] for k in cell), default=removed)
 
 
 def bare_cell(factors: Sequence[Factor]) -> Cell:

@@ -36,7 +36,7 @@ def write_notes(
 ) -> tuple[str, ...]:
     """Engine and why, target, correction, margin, completeness, what was refused and what to do about it."""
     notes = [*_engines(source, layouts, results, test), _target(target), *_corrections(source, results)]
-    notes += [_margin(source), *_sequence(source)]
+    notes += [_margin(source), *_sequence(source), *_screening(source)]
     notes += [*_averages(source), *_completeness(source, layouts), *_sums(results), *_caution(source, results)]
     notes += [*source.notes, *_refusals(results)]
     return tuple(notes)
@@ -97,6 +97,14 @@ def _corrections(source: Source, results: Sequence[Result]) -> Iterator[str]:
         yield (
             f"Gates ({source.plan.analysis.gatekeeping}): families are tested in the order {', '.join(tested)}, so "
             f"that {alpha:g} is the error rate of all of them together."
+        )
+
+
+def _screening(source: Source) -> Iterator[str]:
+    if source.plan.screens:
+        yield (
+            f"The design ({source.plan.design}) holds a part of the cells on purpose: main effects are those of least "
+            "squares if interactions are nil, interactions if those of three and more factors are; the rest is R10."
         )
 
 

@@ -72,7 +72,7 @@ class Inquiry:
 
     def contrasts(self, family: Family) -> list[Contrast]:
         """The contrasts of a family over the cells of this stratum."""
-        return build_contrasts(family, self.factors, self.layout.cells, self.comparisons)
+        return build_contrasts(family, self.factors, self.layout.cells, self.comparisons, self.plan.screens)
 
     @cached_property
     def leading(self) -> list[Contrast]:

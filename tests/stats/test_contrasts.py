@@ -1,10 +1,14 @@
+from functools import partial
 from itertools import product
 
+import numpy as np
 import pytest
 
 from ablate.analyses import Comparison
 from ablate.designs import cumulative, full_factorial, leave_one_out, one_at_a_time
 from ablate.factors import Cell, Factor
+from ablate.optima import d_optimal
+from ablate.screenings import fractional_factorial, plackett_burman
 from ablate.stats.contrasts import build_contrasts
 
 DATA, LOSS, SIZE = Factor("data", ("raw", "clean", "more")), Factor("loss", ("ce", "ls")), Factor("size", ("s", "l"))
@@ -168,3 +172,58 @@ def test_pairs_of_several_factors_are_told_apart_by_their_cells():
     assert len({(c.level, c.versus) for c in found}) == len(found) == 6
     (alone,) = build_contrasts("pairs", factors[:1], full_factorial(factors[:1]))
     assert (alone.factor, alone.level, alone.versus) == ("data", "clean", "raw")
+
+
+def additive(cell):
+    return 1.0 + sum((i + 1) * float(level) for i, level in enumerate(cell.values()))
+
+
+def levels(*sizes):
+    return [Factor(f"f{i}", tuple(range(size))) for i, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize(
+    ("design", "factors"),
+    [
+        (fractional_factorial, levels(2, 2, 2, 2)),
+        (partial(fractional_factorial, resolution=3), levels(*[2] * 7)),
+        (plackett_burman, levels(*[2] * 11)),
+        (partial(d_optimal, cells=9), levels(2, 3, 4)),
+    ],
+)
+def test_screening_designs_have_the_main_effects_of_least_squares(design, factors):
+    cells = design(factors)
+    found = build_contrasts("main", factors, cells, screens=True)
+    assert not any(c.refusal for c in found)
+    assert all(c.refusal for c in build_contrasts("main", factors, cells)), "only where that was meant"
+    expected = [(i + 1) * float(level) for i, f in enumerate(factors) for level in f.alternatives]
+    assert [value(c, additive) for c in found] == pytest.approx(expected)
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=len(cells))
+    x = [[1.0, *(float(cell[f.key] == level) for f in factors for level in f.alternatives)] for cell in cells]
+    fitted = np.linalg.lstsq(np.array(x), scores, rcond=None)[0][1:]
+    assert [value(c, dict(zip(cells, scores, strict=True)).__getitem__) for c in found] == pytest.approx(list(fitted))
+
+
+def test_interactions_of_a_fraction_are_estimated_or_refused_with_their_chain():
+    four, five = levels(2, 2, 2, 2), levels(2, 2, 2, 2, 2)
+    aliased = build_contrasts("interaction", four, fractional_factorial(four), screens=True)
+    assert [c.refusal.detail.split("aliased with ")[1] for c in aliased] == [
+        "f2=1 × f3=1", "f1=1 × f3=1", "f1=1 × f2=1", "f0=1 × f3=1", "f0=1 × f2=1", "f0=1 × f1=1",
+    ]  # fmt: skip
+    clear = build_contrasts("interaction", five, fractional_factorial(five, resolution=5), screens=True)
+    planted = [value(c, lambda cell: additive(cell) + 3 * cell["f1"] * cell["f4"]) for c in clear]
+    assert planted == pytest.approx([3.0 * (c.factor == "f1 × f4") for c in clear], abs=1e-9)
+
+
+def test_components_that_are_removed_together_are_one_contribution():
+    on = [Factor(key, ("on", "off")) for key in ("augment.flip", "augment.crop", "warmup")]
+    found = build_contrasts("leave_one_out", on, leave_one_out(on, groups=["augment.*"]))
+    assert [c.factor for c in found] == [
+        "augment.flip × augment.crop",
+        "warmup",
+        "augment.flip × augment.crop × warmup",
+    ]
+    assert not any(c.refusal for c in found)
+    (only,) = build_contrasts("leave_one_out", on[:2], leave_one_out(on[:2], groups=["augment.*"]))
+    assert (only.factor, only.refusal) == ("augment.flip × augment.crop", None)
