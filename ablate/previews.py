@@ -294,12 +294,17 @@ def _describe_power(found: Mapping[str, Any]) -> Iterator[str]:
         return
     figures = ", ".join(f"{name} {expected[name]:.4g}" for name in ("run_sd", "error_sd", "domain_sd"))
     yield f"power:     at {len(found['seeds'])} seeds, {expected['source']} {figures}; at alpha over tests"
+    alike: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for effect in found["effects"]:
         if "power" in effect:
             kind = "effect" if "smallest_effect" in effect else "margin"
             chance = "no effect stated" if effect["power"] is None else f"power {effect['power']:.2f}"
             least = f"smallest {kind} {effect[f'smallest_{kind}']:.4g} at {expected['power']:g}"
-            yield f"    {_line(effect)}: {chance}; {least}"
+            alike.setdefault((effect["family"], f"{chance}; {least}"), []).append(effect)
+    for (family, figures), effects in alike.items():
+        names = ", ".join(dict.fromkeys(effect["factor"] for effect in effects))
+        what = _line(effects[0]) if len(effects) == 1 else f"{family}, {len(effects)} alike ({names})"
+        yield f"    {what}: {figures}"
 
 
 def _describe_cost(cost: Mapping[str, Any] | None) -> Iterator[str]:
