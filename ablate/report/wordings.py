@@ -39,6 +39,7 @@ FAMILY_WORDS = {
     "cost": "Costs (ratios)",
     "domain": "Within each domain group",
 }
+CORRECTIONS = {"max_t": "Max-t", "benjamini_hochberg": "Benjamini-Hochberg", "mcb": "MCB"}
 MINUS = "−"
 MISSING = "–"
 
@@ -169,7 +170,7 @@ def correction(part: pd.DataFrame) -> str:
     """`Holm over 5 tests`, as the rows of one family say it."""
     tested = part[part["family_size"] > 0]
     said = [
-        "one test" if size == 1 else f"{str(name).capitalize()} over {size:g} tests"
+        "one test" if size == 1 else f"{CORRECTIONS.get(name, str(name).capitalize())} over {size:g} tests"
         for name, size in dict.fromkeys(zip(tested["correction"], tested["family_size"], strict=True))
     ]
     return ", ".join(said) or "not tested"
