@@ -40,7 +40,7 @@ OURS = {
 alphas = st.floats(0.001, 0.5)
 
 
-@pytest.mark.parametrize("key", CONFSEQ.keys() | OURS.keys())
+@pytest.mark.parametrize("key", sorted(CONFSEQ.keys() | OURS.keys()))
 def test_every_figure_agrees_with_confseq(key):
     assert OURS[key]() == pytest.approx(CONFSEQ[key], abs=1e-5)
 
