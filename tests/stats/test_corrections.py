@@ -190,8 +190,8 @@ def test_pairs_of_warpbreaks_are_tukeys():
     assert len(found) == 15
     for row in case("lme_emmeans_expected.json")["warp_tukey"]:  # within one wool, of the same pooled variance
         plus, minus = ((row["wool"], level) for level in row["contrast"].split(" - "))
-        mine = found[(found.estimate.abs() - abs(row["estimate"])).abs() < 1e-6]
-        mine = mine[(mine.level == minus[1]) & (mine.versus == plus[1])].iloc[0]
+        level, versus = (f"wool={wool} tension={tension}" for wool, tension in (minus, plus))
+        (mine,) = found[(found.level == level) & (found.versus == versus)].itertuples()
         assert (-mine.statistic, mine.se, mine.df) == pytest.approx((row["t.ratio"], row["SE"], row["df"]), rel=1e-8)
         assert mine.p_adjusted == pytest.approx(oracle.pvalue[names.index(plus), names.index(minus)], rel=1e-6)
 
