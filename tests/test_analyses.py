@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate.analyses import DEFAULT_FAMILIES, LATER, Analysis, Comparison, Engine, Family, require_margin
-from ablate.designs import OWN
+from ablate.designs import OWN, SCREENING
 from ablate.errors import PlanError
 from ablate.plans import Plan
 
@@ -89,7 +89,7 @@ def test_an_empty_declaration_is_the_default_analysis():
 
 
 def test_every_own_design_has_families_that_it_can_answer():
-    assert {design.__name__ for design in OWN} == set(DEFAULT_FAMILIES)
+    assert {design.__name__ for design in (*OWN, *SCREENING)} == set(DEFAULT_FAMILIES)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from ablate.sweeps import Study
 
 def drive(plan, folder, batches, launch_jobs):
     """Launch every trial once, through a launcher that sees lists of overrides."""
-    study = Study(plan, folder, {}, {cell: [str(cell)] for cell in plan.cells}, "seed", None)
+    study = Study(plan, folder, {}, {cell: [str(cell)] for cell in plan.cells}, "seed", None, ())
     waiting, runs = list(plan.trials), Runs(folder)
 
     def launch(jobs, first):

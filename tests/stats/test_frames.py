@@ -164,7 +164,7 @@ def test_a_run_without_the_metric_is_left_out_unless_it_failed():
     assert read(frame, metric="metric", status="status").runs["status"].tolist() == [*["complete"] * 3, "failed"]
     source = read(frame, metric="metric")
     assert source.runs["status"].tolist() == [*["complete"] * 3, "silent"]
-    assert source.notes == ("1 runs have no row of acc and were left out",)
+    assert source.notes == ("1 runs have no row of acc and were left out.",)
 
 
 def test_one_metric_of_several_in_a_column():
@@ -204,7 +204,7 @@ def test_tuning_trials_are_no_evidence_and_are_kept_apart():
     assert source.runs["status"].value_counts().to_dict() == {"complete": 4, "search": 4}
     assert (source.scores["value"] < 9).all()
     assert source.searched["value"].tolist() == [9.0] * 8
-    assert source.notes == ("4 tuning trials are not evidence and were left out",)
+    assert source.notes == ("4 tuning trials are not evidence and were left out.",)
     assert list(source.planned.values()) == [2, 2]
     same = pd.concat([rows(phase="confirm"), rows(phase="search").assign(y=np.nan)])  # a run with rows of both
     assert (read(same, domain="domain", phase="phase").runs["status"] == "complete").all()
