@@ -7,7 +7,7 @@ from ablate.errors import RecordsError
 from ablate.stats.contrasts import Contrast
 from ablate.stats.crossed import Array
 from ablate.stats.engines import REASONS, Finding
-from ablate.stats.examples import compare_items
+from ablate.stats.examples import DISCORDANT, MANY, compare_items
 from ablate.stats.layouts import Layout
 from ablate.stats.pivots import Student
 from ablate.stats.refusals import FEW_ITEMS, IDENTICAL_RUNS, MISSING_DOMAINS
@@ -59,7 +59,8 @@ def single_runs(source: Source, layout: Layout, contrast: Contrast) -> bool:
 def judge_models(source: Source, layout: Layout, contrast: Contrast) -> Finding:
     """Engine E5: one trained model per cell, compared on the same examples; about new examples, not new training runs.
 
-    Domain groups count equally. Examples of one cluster, and one example in several groups, vary together.
+    Domain groups count equally. Examples of one cluster, and one example in several groups, vary together. Few that are
+    right or wrong have an exact test, where groups have as many independent ones each, or none.
     """
     weights = layout.weigh(contrast.weights)
     used = weights != 0
@@ -71,8 +72,13 @@ def judge_models(source: Source, layout: Layout, contrast: Contrast) -> Finding:
     units = [clusters_of(source, keys) for keys, _ in found]
     shares = [np.maximum(sign * weights[used], 0.0) for sign in (1, -1)]
     sides = [[share @ cube[:, 0] for share in shares] for _, cube in found]
-    if len(found) == 1:
-        (one, two), own = sides[0], units[0]
+    few = _few_of_two_values(sides)
+    alike = len({len(own) for own in units}) == 1 and len(np.unique(np.concatenate(units))) == sum(map(len, units))
+    if len(found) > 1 and few and not alike:
+        return Finding(None, None, FEW_ITEMS.about("the domain groups share examples or differ in number"), name)
+    if len(found) == 1 or few:  # as many independent examples in every group: all of them together count alike
+        one, two = (np.concatenate(arm) for arm in zip(*sides, strict=True))
+        own = np.concatenate(units)
         try:
             compared = compare_items(one, two, own if len(np.unique(own)) < len(own) else None)
         except RecordsError as error:
@@ -86,6 +92,14 @@ def judge_models(source: Source, layout: Layout, contrast: Contrast) -> Finding:
         )
     n = sum(map(len, units))
     return Finding(pivot, None, None, f"{name}, differences of {n} examples in {len(found)} domain groups")
+
+
+def _few_of_two_values(sides: list[list[Array]]) -> bool:
+    """Whether both arms are right or wrong everywhere, on so few examples that nothing but exact tests is used."""
+    one, two = (np.concatenate(arm) for arm in zip(*sides, strict=True))
+    if len(np.unique(np.concatenate([one, two]))) > 2:
+        return False
+    return bool(len(one) < MANY or np.count_nonzero(one - two) < DISCORDANT)
 
 
 def _average(differences: list[Array], units: list[Codes]) -> Student:

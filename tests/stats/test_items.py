@@ -47,6 +47,19 @@ def test_right_and_wrong_is_mcnemars_exact_test():
     assert row.low > 0
 
 
+def test_few_right_and_wrong_in_several_domains_are_exact_or_refused():
+    scores = (draw(6, 3, 30) > 0).astype(float)
+    row = ask(frame_of(scores))
+    lost, won = (int(((scores[1] - scores[0]) == sign).sum()) for sign in (-1, 1))
+    assert row.p == pytest.approx(stats.binomtest(won, won + lost).pvalue)
+    assert row.estimate == pytest.approx((scores[1] - scores[0]).mean())
+    assert ask(frame_of(scores, shared=True)).refusal == "R22"
+    frame = frame_of(scores)
+    assert ask(frame[frame.item != "0/0"]).refusal == "R22"  # domains of 29, 30 and 30 do not pool
+    many = ask(frame_of((draw(7, 3, 110) > 0).astype(float), shared=True))
+    assert (many.refusal, many.df) == ("", 109)
+
+
 def test_domains_count_equally_and_their_items_are_independent():
     scores = draw(1, 3, 30)
     row = ask(frame_of(scores))
