@@ -13,6 +13,7 @@ Target = Literal["these_domains", "new_domains", "new_items"]
 Engine = Literal["auto", "crossed", "nested", "mixed", "summaries", "examples"]
 Correction = Literal["holm", "dunnett", "max_t", "benjamini_hochberg"]
 Gatekeeping = Literal["none", "serial", "parallel"]
+Stopping = Literal["fixed", "sequential", "e_process"]
 Family = Literal[
     "omnibus", "main", "simple", "pairs", "interaction", "leave_one_out", "step", "noninferiority", "retention",
     "shapley", "share", "improvement", "iqm", "robustness", "efficiency", "heterogeneity", "prediction", "best",
@@ -33,7 +34,9 @@ DEFAULT_FAMILIES: dict[str, tuple[Family, ...]] = {
 SCREENING_DESIGNS = ("fractional_factorial", "plackett_burman", "d_optimal")  # of a part of the cells, on purpose
 
 # Settings that the first plans did not have.
-LATER = ("engine", "gatekeeping", "looks", "spending", "clean", "costs", "threshold", "sampler")
+LATER = (
+    "engine", "gatekeeping", "looks", "spending", "clean", "costs", "threshold", "sampler", "stopping", "futility",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,10 @@ class Analysis:
         costs: metrics of the whole run that are costs (family `cost`), such as `latency_p50`.
         threshold: the score to be reached (family `efficiency`); None compares areas under the curve alone.
         sampler: what proposed the tuning trials (family `tuning`); only those of `random` are independent.
+        stopping: when seeds stop being added: `fixed`: all are run. `sequential`: after each of the `looks`, cells
+            whose contrasts are decided get no more. `e_process`: so after every seed, from the first of `looks` (3).
+        futility: conditional power below which an undecided contrast gets no more seeds; None: it always does. It
+            does not touch the error rate.
     """
 
     target: Target = "these_domains"
@@ -115,6 +122,8 @@ class Analysis:
     costs: tuple[str, ...] = ()
     threshold: float | None = None
     sampler: str | None = None
+    stopping: Stopping = "fixed"
+    futility: float | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in [
@@ -124,6 +133,7 @@ class Analysis:
             ("engine", get_args(Engine)),
             ("gatekeeping", get_args(Gatekeeping)),
             ("spending", ("obrien_fleming", "pocock")),
+            ("stopping", get_args(Stopping)),
         ]:
             require_one_of(getattr(self, name), allowed, f"analysis.{name}")
         for family in self.families or ():
@@ -139,6 +149,13 @@ class Analysis:
                 remedy="declare `variances: pooled`, or keep `correction: holm`",
             )
         _require_looks(self.looks)
+        if self.stopping == "sequential" and not self.looks:
+            remedy = "name them, the last being the most seeds: `looks: [5, 10, 20]`"
+            raise PlanError("sequential stopping without looks", where="analysis.looks", remedy=remedy)
+        probable = _is_number(self.futility) and 0 < self.futility < 1
+        if self.futility is not None and (self.stopping == "fixed" or not probable):
+            needs = "a number between 0 and 1, with `stopping: sequential` or `e_process`"
+            raise PlanError(f"futility is {self.futility!r}", where="analysis.futility", allowed=[needs])
         if self.gatekeeping != "none" and self.correction != "holm":
             remedy = "keep `correction: holm`, or `gatekeeping: none`"
             raise PlanError("gatekeeping hands on what Holm leaves", where="analysis.gatekeeping", remedy=remedy)

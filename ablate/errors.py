@@ -52,6 +52,14 @@ class TrialError(AblateError):
     """A task returned something that cannot be a measurement: not a number, no metric, a wrong domain."""
 
 
+class Diverged(TrialError):
+    """Training left the numbers: a loss, a weight or a score is not finite, or the loss is above the plan's rule."""
+
+
+class Pruned(AblateError):
+    """A tuning trial was stopped early: what it reported so far promised less than the others."""
+
+
 class RecordsError(AblateError):
     """A table does not hold what records must hold."""
 

@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ablate.errors import PlanError, require_one_of
+from ablate.errors import PlanError, Pruned, require_one_of
+from ablate.signals import stopped, tell
 
 Level = str | int | float | bool | None
 Role = Literal["factor", "across"]
+Phase = Literal["confirm", "search"]
 
 # Columns that records own; a factor of the same name could not stand in the same table.
 RESERVED = frozenset(
     "trial seed block phase domain_group domain shift metric value n_examples score_se eval_hash hpo_trials "
-    "status reason attempt seconds hardware cell".split()
+    "status reason attempt seconds hardware cell proposal".split()
 )
 
 
@@ -184,14 +186,37 @@ class Trial:
         seed: the one number from which every stream of randomness of the trial derives.
         id: content hash (16 hex digits) of cell, seed and the config composed for the cell; never the clock.
         folder: while the trial runs, the folder of this attempt, for whatever files the task wants to leave.
+        phase: `search` while nuisances are tuned, on validation data; `confirm` for what is judged.
+        settings: nuisance -> value: proposed (search) or selected (confirm).
+        proposal: of a search trial, which of its cell's proposals it tries, from 0.
+        hpo_trials: of a confirm trial, how many proposals its settings were selected from.
     """
 
     cell: Cell
     seed: int
     id: str
     folder: Path | None = field(default=None, compare=False)
+    phase: Phase = "confirm"
+    settings: Mapping[str, Level] = field(default_factory=dict, compare=False)
+    proposal: int | None = None
+    hpo_trials: int | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, cell: Cell, seed: int, config: str = "") -> "Trial":
         """The trial of `cell` and `seed` whose composed config (without seed) has the digest `config`."""
         return cls(cell, seed, digest([_names(cell), seed, config])[:16])
+
+    def report(self, value: float, step: int) -> None:
+        """Tell an intermediate value of a search trial, so that the plan's pruner may stop it.
+
+        Args:
+            value: of the first objective, at this step.
+            step: what was spent so far (steps, epochs); rises from call to call.
+
+        Raises:
+            Pruned: the trial is to end here; let it pass.
+        """
+        if self.folder is not None:
+            tell(self.folder, value, step)
+            if stopped(self.folder):
+                raise Pruned(f"stopped at step {step}")

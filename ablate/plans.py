@@ -5,29 +5,38 @@ of a cell is kept as its difference from the base config, so that drift can be s
 """
 
 import json
-import operator
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import prod
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from ablate.analyses import DEFAULT_FAMILIES, SCREENING_DESIGNS, Analysis, Comparison, Family, Target, require_margin
+from ablate.analyses import DEFAULT_FAMILIES, SCREENING_DESIGNS, Analysis, Comparison, Family, Target
+from ablate.declarations import (
+    WHOLE,
+    check_plan,
+    group_domains,
+    name_factors,
+    settle_analysis,
+    settle_tuning,
+    spend_budget,
+)
 from ablate.designs import build_cells, declare_design
 from ablate.drifts import differences, drift, flatten
 from ablate.errors import PlanError, StudyError, require_keys, require_one_of
-from ablate.factors import Cell, Factor, Level, Trial, digest, is_text
+from ablate.factors import Cell, Factor, Level, Trial, digest
 from ablate.files import write_whole
 from ablate.rules import apply_conditions, read_conditions, split_cells
+from ablate.safeguards import Budget, Divergence
+from ablate.tunings import Tuning
 
 __all__ = ["CLEAN", "PLAN_FILE", "WHOLE", "Analysis", "Comparison", "Family", "Plan", "Target", "plan"]
 __all__ += ["differences", "drift", "flatten", "require_keys", "require_one_of", "write_whole"]
 
 PLAN_FILE = "plan.json"
 FORMAT = 1
-WHOLE = "all"  # the domain of what belongs to the run and to no test set
+FIRST_LOOK = 3  # seeds before an e-process is first looked at
 CLEAN = "none"  # the shift of a domain that was not changed
 
 
@@ -54,6 +63,9 @@ class Plan:
         options: of the design, as declared.
         conditional: factors, or some of their levels, that exist only under others; see `rules.read_conditions`.
         acknowledged: families of which not every contrast can be estimated, and which are wanted all the same.
+        tuning: how nuisances are tuned inside the cells; None: there are none.
+        divergence: what counts as divergence and what is done about it; None: a diverged run has failed.
+        budget: what compared arms must have spent alike.
     """
 
     name: str
@@ -75,6 +87,9 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
     conditional: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     acknowledged: tuple[str, ...] = ()
+    tuning: Tuning | None = None
+    divergence: Divergence | None = None
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def baseline(self) -> Cell:
@@ -108,16 +123,47 @@ class Plan:
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
-        """Every trial, blocked by seed and shuffled within the block: a study stopped half-way is balanced."""
-        changes = self.changes or ({},) * len(self.cells)
-        base = flatten(self.config)
-        configs = [digest({**base, **change}) if base or change else "" for change in changes]
+        """Every trial to be judged, blocked by seed, shuffled within the block: half a study is balanced.
+
+        Where seeds are added until decided these are all that may be run.
+        """
         ordered: list[Trial] = []
         for seed in self.seeds:
-            block = [Trial.of(cell, seed, config) for cell, config in zip(self.cells, configs, strict=True)]
+            block = [Trial.of(cell, seed, self._digests[cell]) for cell in self.cells]
             random.Random(f"{self.name}/{seed}").shuffle(block)
             ordered += block
         return tuple(ordered)
+
+    def search_trial(self, cell: Cell, proposal: int, seed: int) -> Trial:
+        """The trial that tries a cell's proposal on a tuning seed; its settings are for the tuner to fill in."""
+        made = Trial.of(cell, seed, f"{self._digests[cell]}/{proposal}")
+        return replace(made, phase="search", proposal=proposal)
+
+    @property
+    def tuned_cells(self) -> tuple[Cell, ...]:
+        """The cells in which nuisances are searched: all, the baseline alone, or none."""
+        if self.tuning is None or self.tuning.scope == "fixed":
+            return ()
+        return self.cells[:1] if self.tuning.scope == "inherited" else self.cells
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Numbers of seeds after which results are looked at, to end some cells or the study."""
+        if self.analysis.stopping == "sequential":
+            return self.analysis.looks
+        if self.analysis.stopping == "e_process":
+            return tuple(range((self.analysis.looks or (FIRST_LOOK,))[0], len(self.seeds) + 1))
+        return (len(self.seeds),)
+
+    @cached_property
+    def _digests(self) -> dict[Cell, str]:
+        """Per cell, what its trials' ids are made of beside cell and seed: the config, and how it is tuned."""
+        changes = self.changes or ({},) * len(self.cells)
+        base = flatten(self.config)
+        configs = [digest({**base, **change}) if base or change else "" for change in changes]
+        if self.tuning is not None:
+            configs = [digest([config, self.tuning.to_dict()]) for config in configs]
+        return dict(zip(self.cells, configs, strict=True))
 
     @cached_property
     def hash(self) -> str:
@@ -149,6 +195,9 @@ class Plan:
             **({"options": dict(self.options)} if self.options else {}),
             **({"conditional": {k: dict(c) for k, c in self.conditional.items()}} if self.conditional else {}),
             **({"acknowledged": list(self.acknowledged)} if self.acknowledged else {}),
+            **({"tuning": self.tuning.to_dict()} if self.tuning else {}),
+            **({"divergence": self.divergence.to_dict()} if self.divergence else {}),
+            **({"budget": self.budget.to_dict()} if self.budget != Budget() else {}),
             "cells": [
                 {"levels": dict(cell), **({"changes": dict(change)} if change else {})}
                 for cell, change in zip(self.cells, changes, strict=True)
@@ -186,6 +235,9 @@ class Plan:
             options=values.get("options", {}),
             conditional=values.get("conditional", {}),
             acknowledged=tuple(values.get("acknowledged", ())),
+            tuning=Tuning.from_dict(values["tuning"]) if "tuning" in values else None,
+            divergence=Divergence.from_dict(values["divergence"]) if "divergence" in values else None,
+            budget=Budget.from_dict(values.get("budget", {})),
             metric=values["metric"],
             direction=values["direction"],
             margin=values["margin"],
@@ -251,6 +303,10 @@ def plan(
     blocking: Literal["seed", "none"] = "seed",
     analysis: Analysis | Mapping[str, Any] | None = None,
     acknowledge: Sequence[str] = (),
+    max_seeds: int | None = None,
+    tuning: Tuning | Mapping[str, Any] | None = None,
+    divergence: Divergence | Mapping[str, Any] | None = None,
+    budget: Budget | Mapping[str, Any] | None = None,
     name: str = "study",
 ) -> Plan:
     """Declare a study. Nothing is run and nothing is written.
@@ -273,14 +329,21 @@ def plan(
         blocking: `seed` (default) where runs of one seed share randomness across cells; else `none`.
         analysis: target, alpha, families, correction, comparisons.
         acknowledge: families of which not every contrast can be estimated, and which are wanted all the same.
+        max_seeds: the most runs of a cell where `analysis.stopping` adds seeds until decided; `seeds` is then how many
+            there are at the first look, and between looks.
+        tuning: nuisances that are tuned inside every cell, `{"space": {"lr": {"low": 1e-4, "high": 0.1, "log": True}},
+            "trials": 20}`; see `ablate.tunings.Tuning`. The task is then called with search trials too
+            (`trial.phase`, `trial.settings`), for which it gives validation metrics (`val_<metric>`) and no others.
+        divergence: what counts as divergence and what is done about it: see `ablate.safeguards.Divergence`.
+        budget: what compared arms must have spent alike: see `ablate.safeguards.Budget`.
         name: the study's name.
 
     Raises:
         PlanError: says which argument, what is allowed, and what to do.
     """
-    factors = _named_factors(factors, baseline or {}, (across,) if isinstance(across, str) else across)
-    numbers = _seed_list(seeds)
-    build, named, options = declare_design(_spend(design, factors, len(numbers)))
+    factors = name_factors(factors, baseline or {}, (across,) if isinstance(across, str) else across)
+    settled, numbers = settle_analysis(analysis, seeds, max_seeds)
+    build, named, options = declare_design(spend_budget(design, factors, len(numbers)))
     conditions = read_conditions(conditional or {}, factors)
     every = apply_conditions(build_cells(factors, build), factors, conditions)
     kept, excluded, rules = split_cells(every, factors, exclude)
@@ -296,92 +359,14 @@ def plan(
         direction=direction,
         margin=margin,
         blocking=blocking,
-        domains=_domain_groups(domains),
+        domains=group_domains(domains),
         exclude=rules,
         excluded=excluded,
-        analysis=analysis if isinstance(analysis, Analysis) else Analysis.from_dict(analysis or {}),
+        analysis=settled,
         acknowledged=tuple([acknowledge] if isinstance(acknowledge, str) else acknowledge),
+        tuning=settle_tuning(tuning, metric, direction),
+        divergence=Divergence.from_dict(divergence) if isinstance(divergence, Mapping) else divergence,
+        budget=budget if isinstance(budget, Budget) else Budget.from_dict(budget or {}),
     )
-    _check(made)
+    check_plan(made)
     return made
-
-
-def _spend(design: Any, factors: Sequence[Factor], seeds: int) -> Any:
-    """A design's budget of trials as one of cells: of every stratum, at every seed."""
-    if not isinstance(design, Mapping) or design.get("trials") is None:
-        return design
-    trials, strata = design["trials"], prod(len(f.levels) for f in factors if f.role == "across")
-    if type(trials) is not int or design.get("cells") is not None:
-        remedy = "give cells, or a whole number of trials that they are made of"
-        raise PlanError(f"a budget of {trials!r} trials", where="design.trials", remedy=remedy)
-    return {**{k: v for k, v in design.items() if k != "trials"}, "cells": trials // (seeds * strata)}
-
-
-def _named_factors(
-    factors: Mapping[str, Iterable[Level]] | Sequence[Factor], baseline: Mapping[str, Level], across: Sequence[str]
-) -> tuple[Factor, ...]:
-    if isinstance(factors, Mapping):
-        factors = [Factor(key, levels) for key, levels in factors.items()]  # type: ignore[arg-type] # it makes a tuple
-    keys = [f.key for f in factors]
-    for key in [*baseline, *across]:
-        require_one_of(key, keys, "baseline" if key in baseline else "across", "factor")
-    if len(set(keys)) < len(keys):
-        raise PlanError("a factor is named twice", where="factors", remedy="give all its levels in one place")
-    return tuple(
-        replace(
-            f,
-            baseline=f.level(baseline[f.key]) if f.key in baseline else f.baseline,
-            role="across" if f.key in across else f.role,
-        )
-        for f in factors
-    )
-
-
-def _seed_list(seeds: int | Iterable[int]) -> tuple[int, ...]:
-    where, remedy = "seeds", "give how many (`seeds: 5`) or a list of whole numbers"
-    given = seeds if isinstance(seeds, Iterable) else range(seeds) if type(seeds) is int else (seeds,)
-    try:
-        values = tuple(-1 if isinstance(seed, bool) else operator.index(seed) for seed in given)
-    except TypeError:
-        values = (-1,)
-    if not values:
-        raise PlanError("no seeds: nothing would be run", where=where, remedy=remedy)
-    if not all(0 <= seed < 2**32 for seed in values):
-        allowed = ["whole numbers from 0 to 2^32 - 1"]
-        raise PlanError(f"seeds are {seeds!r:.120}", where=where, allowed=allowed, remedy=remedy)
-    if len(set(values)) < len(values):
-        raise PlanError("a seed occurs twice: it would be the same run", where=where, remedy=remedy)
-    return values
-
-
-def _domain_groups(domains: Mapping[str, Iterable[str]] | Iterable[str]) -> dict[str, tuple[str, ...]]:
-    if not isinstance(domains, Mapping):
-        domains = {name: (name,) for name in ([domains] if isinstance(domains, str) else domains)}
-    groups = {str(g): (members,) if isinstance(members, str) else tuple(members) for g, members in domains.items()}
-    members = [domain for group in groups.values() for domain in group]
-    twice = sorted({domain for domain in members if members.count(domain) > 1})
-    if twice:
-        raise PlanError(f"domains in two groups: {', '.join(twice)}", where="domains", remedy="name each domain once")
-    for group in groups:
-        if not groups[group]:
-            raise PlanError(f"domain group {group!r} is empty", where="domains", remedy="name its domains")
-    if WHOLE in {*groups, *members}:
-        remedy = "give it another name: this one stands for all domains, and for the run as a whole"
-        raise PlanError(f"{WHOLE!r} cannot be the name of a domain", where="domains", remedy=remedy)
-    return groups
-
-
-def _check(made: Plan) -> None:
-    require_one_of(made.direction, ("maximize", "minimize"), "direction")
-    require_one_of(made.blocking, ("seed", "none"), "blocking")
-    require_margin(made.margin, "margin")
-    for key, name in (("metric", made.metric), ("name", made.name)):
-        if not (isinstance(name, str) and name.strip() and is_text(name)):
-            raise PlanError(f"the {key} is {name!r}", where=key, remedy="a name is text on one line")
-    for family in made.acknowledged:
-        require_one_of(family, made.families, "acknowledge", "family of the analysis")
-    by_key = {f.key: f for f in made.factors}
-    for c in made.analysis.comparisons:
-        for key, word in [*c.cell.items(), *c.versus.items()]:
-            require_one_of(key, by_key, f"analysis.comparisons.{c.name}", "factor")
-            by_key[key].level(word)
