@@ -6,7 +6,7 @@ of a cell is kept as its difference from the base config, so that drift can be s
 
 import json
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -138,6 +138,13 @@ class Plan:
         """The trial that tries a cell's proposal on a tuning seed; its settings are for the tuner to fill in."""
         made = Trial.of(cell, seed, f"{self._digests[cell]}/{proposal}")
         return replace(made, phase="search", proposal=proposal)
+
+    def search_trials(self) -> Iterator[Trial]:
+        """Every tuning trial that there may be, cell by cell, proposal by proposal."""
+        if self.tuning:
+            for cell in self.tuned_cells:
+                for proposal in range(self.tuning.most):
+                    yield from (self.search_trial(cell, proposal, seed) for seed in self.tuning.seeds)
 
     @property
     def tuned_cells(self) -> tuple[Cell, ...]:

@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from ablate.environments import describe, hardware
-from ablate.errors import StudyError
-from ablate.factors import Trial, is_text, level_name
+from ablate.errors import Diverged, Pruned, StudyError
+from ablate.factors import Cell, Trial, is_text, level_name
 from ablate.files import write_whole
+from ablate.measurements import measurements
 from ablate.plans import Plan
+from ablate.signals import readings, told
 
 Task = Callable[[Trial], object]
 Record = dict[str, Any]
 STARTED = "started.json"  # the mark of the process that runs an attempt
+CLAIM = "claim.json"  # what the driver claimed: for a process that is told the folder alone
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,9 @@ class Runs:
             try:
                 home.mkdir(parents=True, exist_ok=True)
                 (home / str(number)).mkdir()
-                return Attempt(trial, number, home / str(number))
+                made = Attempt(trial, number, home / str(number))
+                _write(made, CLAIM, {"cell": dict(trial.cell), **{key: getattr(trial, key) for key in CLAIMED}})
+                return made
             except FileExistsError:
                 number += 1
             except OSError as error:
@@ -90,9 +95,10 @@ class Runs:
         return complete[0] if complete else finished[-1] if finished else None
 
     def outcomes(self, plan: Plan) -> dict[str, Record]:
-        """Trial id -> outcome, for the plan's trials that have one."""
+        """Trial id -> outcome, for the plan's trials, tuning ones too, that have one."""
         present = {p.name for p in self.root.iterdir()} if self.root.is_dir() else set()
-        found = {t.id: self.outcome(t.id) for t in plan.trials if t.id in present}
+        trials = (*plan.trials, *plan.search_trials())
+        found = {t.id: self.outcome(t.id) for t in trials if t.id in present}
         return {trial_id: outcome for trial_id, outcome in found.items() if outcome is not None}
 
     def _numbered(self, trial_id: str) -> Iterator[tuple[int, Path]]:
@@ -106,23 +112,32 @@ def folder_name(plan: Plan) -> str:
     return re.sub(r"[^\w.+-]+", "-", plan.name) + f"-{plan.hash[:8]}"
 
 
+CLAIMED = ("id", "seed", "phase", "settings", "proposal", "hpo_trials")
+
+
+def read_claim(folder: Path) -> Attempt:
+    """The attempt that was claimed with a folder."""
+    claimed = json.loads((folder / CLAIM).read_text(encoding="utf-8"))
+    cell = Cell(claimed.pop("cell"))
+    return Attempt(Trial(cell, **claimed), int(folder.name), folder)
+
+
 def perform(task: Task, attempt: Attempt, plan: Plan) -> Record:
     """Run one attempt in this process, write its record, and return it.
 
     An exception of the task is a failure with a reason. An interrupt, or the SystemExit that Lightning raises on
     SIGTERM, is a pre-emption: it is recorded, then raised again.
     """
-    from ablate.records import measurements
-
     _write(attempt, STARTED, {"pid": os.getpid(), "host": platform.node(), "time": time.time()})
     trial = replace(attempt.trial, folder=attempt.folder)
     start = time.perf_counter()
     outcome: Record
     try:
-        outcome = {"status": "complete", "reason": None, "rows": measurements(task(trial), plan)}
+        outcome = {"status": "complete", "reason": None, "rows": measurements(task(trial), plan, trial.phase)}
     except BaseException as error:
         preempted = isinstance(error, KeyboardInterrupt) or type(error).__name__ == "SIGTERMException"
-        outcome = failure("preempted" if preempted else "failed", error)
+        ended = "diverged" if isinstance(error, Diverged) else "pruned" if isinstance(error, Pruned) else "failed"
+        outcome = failure("preempted" if preempted else ended, error)
         if preempted:
             conclude(attempt, plan, _timed(outcome, start))
             raise
@@ -135,14 +150,19 @@ def _timed(outcome: Record, start: float) -> Record:
 
 def conclude(attempt: Attempt, plan: Plan, outcome: Mapping[str, Any]) -> Record:
     """Complete an outcome with what was run and where, and write it as the attempt's record."""
-    trial = attempt.trial
+    trial, values = attempt.trial, told(attempt.folder)
+    tuned = {key: getattr(trial, key) for key in ("settings", "proposal", "hpo_trials")} if plan.tuning else {}
     record = {
         "trial": trial.id,
         "cell": {key: level_name(level) for key, level in trial.cell.items()},
         "seed": trial.seed,
+        "phase": trial.phase,
+        **tuned,
         "plan": plan.hash,
         "attempt": attempt.number,
         **outcome,
+        "readings": readings(attempt.folder),
+        **({"values": values} if values else {}),
         "environment": describe(dict(plan.provenance)),
     }
     _write(attempt, "record.json", record)

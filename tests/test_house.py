@@ -30,7 +30,7 @@ ROOMS = {
         ],
         (1, ""),
     ),
-    **dict.fromkeys(["accounts", "amendments", "records", "runs"], (2, "")),
+    **dict.fromkeys(["accounts", "amendments", "courses", "measurements", "records", "runs"], (2, "")),
     **dict.fromkeys(["ledger", "launchers", "overrides", "sweeps", "progress", "tuners"], (3, "west")),
     **dict.fromkeys(["stats", "readers"], (3, "east")),
     **dict.fromkeys(["engine", "jobs"], (4, "west")),

@@ -75,7 +75,7 @@ def test_an_interrupt_is_a_preemption_and_goes_on_up(plan, tmp_path):
 
 def test_nan_is_a_failure_not_a_value(plan, tmp_path):
     record = perform(lambda t: float("nan"), Runs(tmp_path).claim(plan.trials[0]), plan)
-    assert record["status"] == "failed"
+    assert record["status"] == "diverged"
     assert "nan" in record["reason"]
 
 

@@ -1,0 +1,132 @@
+"""Measurements: what a task returned, as checked rows of plain values."""
+
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+from ablate.errors import Diverged, PlanError, TrialError
+from ablate.factors import Phase, is_text
+from ablate.plans import CLEAN, WHOLE, Plan
+
+OPTIONAL = ("score_se", "eval_hash", "n_examples")
+PLACE = ("domain", "shift", "metric")  # what one value is about
+MEASUREMENT = (*PLACE, "value", *OPTIONAL)  # what a row of a task's result may hold
+
+
+def measurements(result: object, plan: Plan, phase: Phase = "confirm") -> list[dict[str, Any]]:
+    """A task's result as rows: domain group, domain, shift, metric, value, and what else was given.
+
+    Args:
+        result: a number (the primary metric; of a search trial the first objective), `{metric: number}`, or rows
+            (mappings with `metric`, `value` and optionally `domain`, `shift`, `n_examples`, `score_se`, `eval_hash`).
+        plan: for the primary metric, the objectives of tuning and the declared domain groups.
+        phase: of the trial; one that tunes gives what validation says of the whole run, and no test score.
+
+    Raises:
+        Diverged: NaN or infinite.
+        TrialError: not numbers, an undeclared domain, a value given twice, a key that nobody reads, or the primary
+            metric (while tuning: an objective) is missing; while tuning, a test score.
+    """
+    result = _plain(result)
+    wanted = [plan.metric]
+    if phase == "search" and plan.tuning:
+        wanted = [objective.metric for objective in plan.tuning.objectives]
+    if isinstance(result, Real):
+        rows: list[Mapping[str, Any]] = [{"metric": wanted[0], "value": result}]
+    elif isinstance(result, Mapping):
+        rows = [{"metric": metric, "value": value} for metric, value in result.items()]
+    elif isinstance(result, Iterable) and not isinstance(result, str | bytes) and not hasattr(result, "columns"):
+        rows = list(result)
+    else:
+        raise TrialError(
+            f"the task returned a {type(result).__name__}: {result!r:.80}",
+            allowed=["a number", "{metric: number}", "rows with metric, value, domain, shift"],
+        )
+    made = [_measurement(row, plan) for row in rows]
+    places = [tuple(row[key] for key in PLACE) for row in made]
+    twice = (
+        next((place for place in places if places.count(place) > 1), None) if len(set(places)) < len(places) else None
+    )
+    if twice:
+        domain, shift, metric = twice
+        raise TrialError(f"{metric} is given twice for domain {domain!r}, shift {shift!r}", where="the task's result")
+    metrics = sorted({str(row["metric"]) for row in made})
+    for metric in wanted:
+        if metric not in metrics:
+            what, where = ("primary metric", "tests") if phase == "confirm" else ("objective", "validates")
+            raise TrialError(
+                f"the {what} {metric!r} was never logged",
+                where="the task's result",
+                allowed=metrics,
+                remedy=f"log it where the task {where}, or declare one of these",
+                word=metric,
+            )
+    if phase == "search" and (plan.metric in metrics or any(row["domain"] != WHOLE for row in made)):
+        place = next((row["domain"] for row in made if row["domain"] != WHOLE), WHOLE)
+        raise TrialError(
+            f"a tuning trial gave a test score: {metrics} on {place!r}",
+            where="the task's result",
+            allowed=[f"{', '.join(wanted)} on validation data, without a domain"],
+            remedy="give validation metrics alone while `trial.phase` is `search`; test sets stay closed",
+        )
+    return made
+
+
+def _plain(value: object) -> object:
+    """A zero-dimensional array or tensor as the number it holds; anything else as it is."""
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return value.item()
+    return value
+
+
+def _measurement(row: object, plan: Plan) -> dict[str, Any]:
+    where = "the task's result"
+    if not isinstance(row, Mapping) or not {"metric", "value"} <= set(row):
+        raise TrialError(f"a row without metric and value: {row!r:.120}", where=where)
+    unknown = [key for key in row if key not in MEASUREMENT]
+    if unknown:
+        raise TrialError(f"unknown key {unknown[0]!r} in a row", where=where, allowed=MEASUREMENT, word=unknown[0])
+    metric, domain, shift = str(row["metric"]), str(row.get("domain", WHOLE)), str(row.get("shift", CLEAN))
+    if not all(map(is_text, (metric, domain, shift))):
+        raise TrialError(f"a control character in {metric!r}, {domain!r} or {shift!r}", where=where)
+    try:
+        group = WHOLE if domain == WHOLE else plan.group_of(domain if shift == CLEAN else f"{domain}/{shift}")
+    except PlanError as error:
+        remedy = "declare it under `domains`, or do not return it"
+        raise TrialError(error.what, where=where, allowed=error.allowed, remedy=remedy, word=domain) from error
+    value = _number(row["value"], metric, where)
+    extras = _extras({key: _plain(row[key]) for key in OPTIONAL if row.get(key) is not None}, where)
+    return {"domain_group": group, "domain": domain, "shift": shift, "metric": metric, "value": value, **extras}
+
+
+def _extras(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What a row says beside its value, as the plain values that a record can hold."""
+    extras: dict[str, Any] = {}
+    if "score_se" in given:
+        extras["score_se"] = _number(given["score_se"], "score_se", where)
+        if extras["score_se"] < 0:
+            raise TrialError(f"score_se is {given['score_se']}", where=where, allowed=["a number, not negative"])
+    if "n_examples" in given:
+        count = given["n_examples"]
+        if not isinstance(count, Integral) or not 1 <= int(count) < 2**63:
+            raise TrialError(f"n_examples is {count!r:.80}", where=where, allowed=["a whole number from 1"])
+        extras["n_examples"] = int(count)
+    if "eval_hash" in given:
+        extras["eval_hash"] = str(given["eval_hash"])
+        if not is_text(extras["eval_hash"]):
+            raise TrialError(f"a control character in eval_hash {extras['eval_hash']!r:.80}", where=where)
+    return extras
+
+
+def _number(value: object, name: str, where: str) -> float:
+    value = _plain(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TrialError(f"{name} is {value!r:.80}", where=where, allowed=["a number"])
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise Diverged(f"{name} is {number} (diverged)", where=where, allowed=["a finite number"])
+    return number
