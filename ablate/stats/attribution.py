@@ -11,16 +11,13 @@ from ablate.errors import PlanError, require_keys, require_one_of
 from ablate.records import Records
 from ablate.stats import equivalence
 from ablate.stats.columns import Columns
-from ablate.stats.corrections import correct
 from ablate.stats.effects import COLUMNS, Effects
-from ablate.stats.engines import Judge, Test
-from ablate.stats.families import answer
+from ablate.stats.engines import Test
 from ablate.stats.footnotes import write_notes
 from ablate.stats.frames import read_frame
-from ablate.stats.inquiries import Inquiry
-from ablate.stats.layouts import build_layouts
 from ablate.stats.projections import suggest
 from ablate.stats.sources import Source, make_comparison, read_records
+from ablate.stats.verdicts import judge_questions
 
 
 class FrameOptions(TypedDict, total=False):
@@ -136,22 +133,10 @@ def judge_source(source: Source, test: Test = "t", bounds: tuple[float, float] |
         )
     if test == "sign_flip" and analysis.correction in ("dunnett", "max_t"):
         raise PlanError("a max-t correction is for t", where="test", remedy="use `correction: holm`")
-    layouts = list(build_layouts(source))
+    if test == "sign_flip" and analysis.stopping == "e_process":
+        raise PlanError("an e-process is of t statistics", where="test", remedy="use the t test")
     families = plan.families if analysis.families else sorted(plan.families, key=lambda family: family == "domain")
-    if test == "sign_flip" and any(layout.crossing == "nested" for layout in layouts):
-        remedy = "use the t test: runs that were measured on one domain each have no contrast of their own"
-        raise PlanError("sign flips need runs on every domain", where="test", remedy=remedy)
-    judge = Judge(analysis.variances, test, analysis.alpha, source.folds == "declared")
-    results = [
-        result
-        for layout in layouts
-        for inquiry in [Inquiry(source, layout, judge, bounds, rng)]
-        for family in families
-        for result in answer(family, inquiry)
-    ]
-    results = [equivalence.compute_p(result, plan.direction) for result in results]
-    results = correct(results, analysis, rng)
-    results = [equivalence.judge(result, analysis.alpha, plan.direction) for result in results]
+    layouts, results = judge_questions(source, families, test, bounds, rng)
     results = [replace(r, note=equivalence.join(r.note, suggest(r, plan.direction))) for r in results]
     rows = [result.row(plan.metric, equivalence.statistic(result, plan.direction)) for result in results]
     single = analysis.target == "these_domains" and any(result.target == "new_items" for result in results)

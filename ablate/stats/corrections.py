@@ -83,14 +83,29 @@ def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
     return np.where(np.isnan(values), nan, adjusted)
 
 
-def correct(results: Sequence[Result], analysis: Analysis, rng: int = 0) -> list[Result]:
+def correct(
+    results: Sequence[Result], analysis: Analysis, rng: int = 0, earlier: Sequence[Sequence[Result]] = ()
+) -> list[Result]:
     """The same results, each corrected within its family, stratum and target, and for looks; then passed the gates.
 
     The family's size counts every question that the plan can answer, refused by the data or not. Max-t corrections are
     used where the joint distribution is known: Dunnett's and Tukey's (family `pairs`) with pooled variances on these
     domains, `max_t` on these domains too. Every other family gets Holm.
+
+    Where seeds are added until decided, every p is valid at whatever look its own contrast stopped, for the rule is
+    met by chance alpha at most at any look, whoever chooses it. Holm asks nothing else of p-values: his error rate
+    holds although contrasts stop at different looks, each after a look at all the others.
+
+    Args:
+        results: what was found.
+        analysis: how it is corrected.
+        rng: seed of what is simulated (max-t).
+        earlier: the same questions at the looks before. The smallest p so far counts: what the rule has decided at a
+            look stays decided, and alpha over all looks is just the chance that it ever does so wrongly.
     """
     results = [_allow_for_looks(result, analysis) for result in results]
+    for past in earlier:
+        results = _remember(results, [_allow_for_looks(result, analysis) for result in past])
     corrected = [r if r.answerable and not r.simultaneous else replace(r, level_ci=nan) for r in results]
     families: dict[tuple[str, str, str], list[int]] = {}
     for i, result in enumerate(results):
@@ -102,6 +117,23 @@ def correct(results: Sequence[Result], analysis: Analysis, rng: int = 0) -> list
     if analysis.gatekeeping != "none":
         corrected = _hold_equivalence(corrected, list(families.values()))
     return pass_gates(corrected, list(families.values()), analysis)
+
+
+def _remember(results: list[Result], past: Sequence[Result]) -> list[Result]:
+    """The results with the smaller p of now and of an earlier look."""
+
+    def question(r: Result) -> tuple[str, ...]:
+        return *r.family, r.domain, r.contrast.factor, r.contrast.level, r.contrast.versus
+
+    before = {question(r): r for r in past if r.refusal is None}
+    held = []
+    for r in results:
+        then = before.get(question(r))
+        if then is not None and r.refusal is None:
+            least = [float(np.fmin(*pair)) for pair in ((r.p, then.p), (r.p_equivalence, then.p_equivalence))]
+            r = replace(r, p=least[0], p_equivalence=least[1])
+        held.append(r)
+    return held
 
 
 def _hold_equivalence(results: list[Result], chain: Sequence[Sequence[int]]) -> list[Result]:
@@ -135,7 +167,7 @@ def _within(members: list[Result], analysis: Analysis, rng: int) -> list[Result]
 
 def _allow_for_looks(result: Result, analysis: Analysis) -> Result:
     """The result with p-values that hold at every look of the plan's schedule."""
-    if not analysis.looks or result.refusal is not None or result.n_seeds not in analysis.looks:
+    if analysis.stopping == "e_process" or result.refusal is not None or result.n_seeds not in analysis.looks:
         return result
     spending, look = spend(analysis), analysis.looks.index(result.n_seeds)
     one_sided = result.contrast.family in ONE_SIDED
@@ -155,7 +187,7 @@ def spend(analysis: Analysis) -> Spending:
 
 def confidence_level(analysis: Analysis, seeds: int, tests: int) -> float:
     """The confidence level of one interval, such that those of all tests, and of all looks, hold together."""
-    if seeds in analysis.looks:
+    if analysis.stopping != "e_process" and seeds in analysis.looks:
         return spend(analysis).interval_level(analysis.looks.index(seeds), tests)
     return 1 - analysis.alpha / tests
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ablate.errors import PlanError, RecordsError
+from ablate.stats.pivots import Side
 from ablate.stats.sequences import best_rho
 
 Array = NDArray[np.float64]
@@ -126,6 +127,49 @@ class EProcess:
         t = mean / (spread / (n - 1) / later) ** 0.5 if spread else np.zeros(len(later))
         enough = np.flatnonzero(log_e(t, later, self.g) >= -log(self.alpha))
         return Continuation("go on", int(later[enough[0]] - n) if len(enough) else None)
+
+    def half_width(self, deviation: float, blocks: float) -> float:
+        """Half the width of the interval of that look alone.
+
+        Args:
+            deviation: standard deviation of a block's contrast, of n - 1 degrees of freedom.
+            blocks: how many there are.
+        """
+        wide, grown = 1 + blocks * self.g, ((1 + blocks * self.g) / self.alpha**2) ** (1 / blocks)
+        if grown >= wide:
+            return inf
+        return float(deviation * ((grown - 1) / (1 - grown / wide) * (blocks - 1) / blocks) ** 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Anytime:
+    """Per-block contrasts, in the order of the blocks, judged by the t e-process: p and intervals hold at every time.
+
+    A one-sided p is half the smallest 1/E of the looks at which the mean was on the right side: it is at or below
+    alpha/2 exactly when the confidence sequence at 1 - alpha has left the hypothesis behind on that side.
+    """
+
+    values: Array
+    g: float = 1.0
+
+    @property
+    def estimate(self) -> float:
+        """The mean over blocks."""
+        return float(self.values.mean())
+
+    def p_value(self, against: float = 0.0, side: Side = "two-sided") -> float:
+        """Anytime-valid p of the hypothesis that the truth is `against`, or is on its wrong side."""
+        apart = self.values - against
+        if side == "two-sided":
+            return float(EProcess(g=self.g).p(apart))
+        mean = _running(apart)[1]
+        evidence = EProcess(g=self.g).log_e(apart)[mean > 0 if side == "greater" else mean < 0]
+        return float(np.exp(-max(evidence.max(), 0.0)) / 2) if evidence.size else 1.0
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """The confidence sequence of that level, so far."""
+        low, high = EProcess(1 - level, self.g).interval(self.values)
+        return float(low), float(high)
 
 
 def _running(values: ArrayLike) -> tuple[Array, Array, Array]:

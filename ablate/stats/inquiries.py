@@ -1,12 +1,13 @@
 """Inquiries: the scores of one stratum with the plan that judges them, from which every family is answered."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import nan
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ablate.analyses import Comparison, Family, Target
 from ablate.errors import PlanError
@@ -16,6 +17,7 @@ from ablate.stats.contrasts import Contrast, build_contrasts
 from ablate.stats.corrections import confidence_level
 from ablate.stats.crossed import Components
 from ablate.stats.engines import REASONS, Finding, Judge, choose_engine, judge_summaries
+from ablate.stats.eprocesses import Anytime, EProcess
 from ablate.stats.equivalence import join
 from ablate.stats.items import judge_models, single_runs
 from ablate.stats.layouts import Layout
@@ -35,6 +37,7 @@ from ablate.stats.results import Result
 from ablate.stats.sources import Source
 
 RUN_TARGETS: tuple[Target, ...] = ("these_domains", "new_domains")
+FAST = 0.5  # share of the most seeds around which an e-process is to claim soonest
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,14 @@ class Inquiry:
     def select(self, contrast: Contrast, layout: Layout | None = None) -> tuple[str, Part]:
         """The engine for a contrast, and what of the layout serves it."""
         layout = layout or self.layout
+        if self.plan.analysis.stopping != "fixed":
+            layout = share_seeds(layout, contrast.weights, self.source.runs["block"].to_numpy(object))
         pooled, wanted = self.judge.variances == "pooled", self.plan.analysis.engine
         part = select_part(layout, contrast.weights, pooled, whole_blocks=False)
         engine = choose_engine(layout, part, wanted, self.judge.folds)
-        if self.judge.test == "sign_flip" and (wanted, engine) == ("auto", "mixed"):
-            engine = "crossed"  # of whole blocks: signs are theirs
+        whole = self.judge.test == "sign_flip" or self.plan.analysis.stopping == "e_process"
+        if whole and (wanted, engine) == ("auto", "mixed"):
+            engine = "crossed"  # of whole blocks: signs and e-values are theirs
         if layout.blocked and engine != "mixed":
             part = select_part(layout, contrast.weights, pooled)
         return engine, part
@@ -124,6 +130,8 @@ class Inquiry:
         findings: dict[Target, Finding] = {}
         if engine != "examples":
             findings = {target: self._find(engine, layout, part, contrast, target) for target in targets}
+        if self.plan.analysis.stopping == "e_process":
+            findings = {target: self._at_any_time(found, part, target) for target, found in findings.items()}
         if engine == "examples" or single_runs(self.source, layout, contrast):
             findings["new_items"] = self._compare_models(layout, part, contrast)
         for target, finding in findings.items():
@@ -184,10 +192,20 @@ class Inquiry:
             refusal = self._between_looks(part.n_seeds)
         return found if refusal is None else Finding(None, None, refusal, found.method)
 
+    def _at_any_time(self, found: Finding, part: Part, target: Target) -> Finding:
+        """The finding with the t e-process of whole blocks in the place of Student's t, if that is what it is about."""
+        if found.refusal is not None or found.pivot is None:
+            return found
+        if target != "these_domains" or not found.method.startswith(f"{REASONS['crossed'][0]}, blocked"):
+            about = "an e-process judges contrasts within blocks, for these domains"
+            return Finding(None, None, NO_STOPPING_RULE.about(about), found.method)
+        values = np.einsum("cbd,c->bd", part.scores, part.weights).mean(-1)
+        return replace(found, pivot=Anytime(values, declare_process(self.plan).g), method=f"{found.method}, e-process")
+
     def at_look(self, seeds: int) -> bool:
         """Whether results may be looked at with so many seeds."""
-        looks = self.plan.analysis.looks
-        return not looks or seeds in looks
+        analysis = self.plan.analysis
+        return analysis.stopping == "e_process" or not analysis.looks or seeds in analysis.looks
 
     def _between_looks(self, seeds: int) -> Refusal:
         return NO_STOPPING_RULE.about(f"{seeds} seeds, looks at {', '.join(map(str, self.plan.analysis.looks))}")
@@ -206,10 +224,17 @@ class Inquiry:
     def result(self, contrast: Contrast, target: Target, refusal: Refusal | None = None, **fields: Any) -> Result:
         """The result of a question that is no contrast of means: what is known of it, or why it has no answer.
 
-        Between looks it has none; nor has it from folds, unless it is a share, whose engine allows for them.
+        Between looks it has none, nor under an e-process, nor of cells that stopped apart, nor from folds, unless
+        it is a share, whose engine allows for them.
         """
         made = replace(self._result(contrast, "all", target, refusal, None), **fields)
-        if made.refusal is None and made.n_seeds and not self.at_look(made.n_seeds):
+        stopping = self.plan.analysis.stopping
+        uneven = not self.layout.blocked and np.ptp(self.layout.complete) > 0
+        if made.refusal is None and made.n_seeds and stopping == "e_process":
+            refusal = NO_STOPPING_RULE.about("this family has no e-process")
+        elif made.refusal is None and stopping == "sequential" and uneven:
+            refusal = NO_STOPPING_RULE.about("its cells stopped at different numbers of seeds")
+        elif made.refusal is None and made.n_seeds and not self.at_look(made.n_seeds):
             refusal = self._between_looks(made.n_seeds)
         elif made.refusal is None and self.judge.folds and made.quantity != "share":
             refusal = FOLDS.about("this family has no correction for them")
@@ -222,6 +247,28 @@ class Inquiry:
             return ""
         low, high = bound_worst_case(layout, contrast.weights, self.bounds)
         return f"worst case of the failed runs: estimate between {low:.4g} and {high:.4g}"
+
+
+def declare_process(plan: Plan) -> EProcess:
+    """The e-process of a plan: it claims soonest around FAST of the most seeds that a cell may get."""
+    return EProcess.at(max(FAST * len(plan.seeds), 2), plan.analysis.alpha)
+
+
+def share_seeds(layout: Layout, contrast: Mapping[Cell, float], seeds: NDArray[np.object_]) -> Layout:
+    """The layout with the runs of only those seeds that every cell of a contrast has, so that its n is that of a look.
+
+    Args:
+        layout: the stratum.
+        contrast: cell -> weight.
+        seeds: of every run of the source.
+    """
+    used = layout.weigh(contrast) != 0
+    there = [{*seeds[owners[owners >= 0]]} for owners in layout.owners[used]]
+    shared = set.intersection(*there) if there else set()
+    common = np.array([seed in shared for seed in seeds], bool)
+    keep = (layout.owners >= 0) & np.append(common, False)[layout.owners]
+    keep[~used] = True
+    return replace(layout, scores=np.where(keep, layout.scores, nan), owners=np.where(keep, layout.owners, -1))
 
 
 def _comparisons_at(layout: Layout, plan: Plan) -> Iterator[Comparison]:

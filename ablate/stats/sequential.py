@@ -95,7 +95,8 @@ class Spending:
     def repeated_p(self, p: float, look: int) -> float:
         """The smallest alpha with which that look would reject: a p-value valid at every look (Jennison-Turnbull 9.4).
 
-        Holm applies to these as to any p-values, all taken at the same look.
+        Holm applies to these as to any p-values, each taken at the look where its own contrast stopped; the smallest of
+        all looks so far is as valid.
 
         Args:
             p: the look's own two-sided p.
