@@ -1,12 +1,18 @@
-"""What a trial cost: parameters, seconds, latency, memory. Measured or absent, never guessed."""
+"""What a trial cost: parameters, seconds, operations, latency, memory. Measured or absent, never guessed."""
 
 import time
+import warnings
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch import LightningModule
 from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from ablate.training.fingerprints import steady
 
 CALLS, WARM_UP = 100, 20
 
@@ -14,6 +20,41 @@ CALLS, WARM_UP = 100, 20
 def count_parameters(model: torch.nn.Module) -> int:
     """Trainable and frozen parameters."""
     return sum(p.numel() for p in model.parameters())
+
+
+def count_step_flops(model: LightningModule, batch: Any) -> int | None:
+    """Floating-point operations of one `training_step` on a batch, forward and backward, as PyTorch counts them.
+
+    Counted are matrix products, convolutions and attention, a multiplication and an addition as two. The step is taken
+    by a copy of the module without its trainer, so that weights, gradients, buffers, logged metrics and the global
+    generators stay as they are. The copy takes memory and the step takes time: call this once both were read.
+
+    Args:
+        model: with automatic optimisation.
+        batch: on the module's device, as `training_step` gets it.
+
+    Returns:
+        None where nothing was counted: the copy cannot be made or stepped (it optimises by hand or asks its trainer),
+        its step gives no loss, or it holds PyTorch's LSTM, GRU or RNN, whose kernels the counter does not see.
+    """
+    if any(isinstance(part, torch.nn.RNNBase) for part in model.modules()):
+        return None
+    try:
+        with warnings.catch_warnings(), steady(), torch.inference_mode(False), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            twin = deepcopy(model).train()
+            vars(twin).update(log=_ignore, log_dict=_ignore)
+            with FlopCounterMode(display=False) as counter:
+                given: Any = twin.training_step(deepcopy(batch), 0)
+                loss = given["loss"] if isinstance(given, dict) else given
+                loss.backward()
+    except Exception:  # noqa: BLE001 - a foreign `training_step` may want anything; a trained trial is not lost for it
+        return None
+    return counter.get_total_flops() or None
+
+
+def _ignore(*args: Any, **options: Any) -> None:
+    """What a module logs while its operations are counted."""
 
 
 def measure_latency(model: torch.nn.Module, loader: "DataLoader[Any]") -> dict[str, float]:
