@@ -14,8 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ablate.driving import run as run
     from ablate.engine import load as load
-    from ablate.engine import run as run
     from ablate.factors import Factor as Factor
     from ablate.plans import Plan as Plan
     from ablate.plans import plan as plan
@@ -38,7 +38,7 @@ _HOME = {
     "attribute": "ablate.stats.attribution",
     "load": "ablate.engine",
     "plan": "ablate.plans",
-    "run": "ablate.engine",
+    "run": "ablate.driving",
     "table": "ablate.report.tables",
 }
 

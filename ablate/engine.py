@@ -1,26 +1,35 @@
-"""The engine: what is left of a plan -> launch -> record, until nothing is left."""
+"""The engine: lock the plan, tune, then what is left -> launch -> record, look by look, until nothing is left."""
 
-import inspect
-from collections.abc import Mapping
-from contextlib import nullcontext
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ablate.drifts import differences, drift
-from ablate.environments import commit, file_digest, packages
+from ablate.courses import Course, Look
+from ablate.drives import Drive
 from ablate.errors import PlanError, StudyError
-from ablate.factors import Cell, Trial, digest
+from ablate.factors import Cell, Trial
+from ablate.files import write_whole
 from ablate.launchers import InProcess, Launcher, LocalPool
+from ablate.locks import RECORDS_FILE, find_provenance, read_lock, refuse_drift
 from ablate.plans import PLAN_FILE, Plan
-from ablate.records import Records, measurements
-from ablate.runs import Attempt, Record, Runs, Task, conclude, failure, folder_name
+from ablate.records import Records
+from ablate.runs import Record, Runs, Task, folder_name
 
 if TYPE_CHECKING:
     from ablate.ledger import Ledger
-    from ablate.progress import Progress
+    from ablate.tunings import Selection
 
-RECORDS_FILE = "records.csv"
+CONTAMINATION_FILE = "contamination.json"
+
+
+class Standing(Protocol):
+    """How a study stands after a look: the cells that need more seeds, and a line per contrast."""
+
+    @property
+    def cells(self) -> Collection[Cell]: ...
+    def lines(self) -> Sequence[str]: ...
 
 
 def run(
@@ -33,48 +42,43 @@ def run(
     retries: int = 2,
     launcher: Launcher | None = None,
     progress: bool = True,
+    stand: Callable[[Records], Standing] | None = None,
 ) -> Records:
-    """Run what is left of a plan and give its records. Running again resumes; a complete study runs nothing.
+    """Run what is left of a plan and give its records; see `ablate.driving.run`, which knows how a study stands.
 
     Args:
         plan: the study.
-        task: called with a `Trial` (`trial.cell["data"]`, `trial.seed`); returns a number, `{metric: number}`, or
-            rows (mappings with metric, value, domain, shift). One with a `preflight` method is tried first.
-        folder: the study's folder; by default `outputs/<name>-<first digits of the plan's hash>`.
+        task: called with a `Trial`.
+        folder: the study's folder.
         workers: 0 runs in this process, n in a pool of n warm processes.
         timeout: seconds a trial may take (with workers).
-        retries: how often a trial whose worker died is launched again. A trial that failed is retried by the
-            next `run`, not by this one.
+        retries: how often a trial whose worker died is launched again.
         launcher: where trials run, instead of `workers` and `timeout`.
         progress: show progress.
-
-    Raises:
-        StudyError: the folder holds another plan, what the trials use has changed, or another driver runs it.
-        PlanError: the preflight found a cell that cannot work, or the task cannot be sent to the workers.
+        stand: how a study stands after a look, where seeds are added until decided.
     """
     home = Path(folder if folder is not None else f"outputs/{folder_name(plan)}")
     home = home.absolute()  # a task may change the working directory
     _check_call(task, workers, timeout, retries)
-    plan = replace(plan, provenance={**plan.provenance, **_provenance(task, home)})
+    plan = replace(plan, provenance={**plan.provenance, **find_provenance(task, home)})
     launcher = launcher or (LocalPool(workers=workers, timeout=timeout) if workers else InProcess())
     from ablate.ledger import Ledger
 
     _make(home)
     with Ledger(home, plan) as ledger:
         runs = Runs(home)
-        locked = _locked_plan(home, plan, runs)
+        drive = Drive(plan, task, launcher, runs, retries, progress)
+        locked = read_lock(home, plan, runs)
         outcomes = read_outcomes(home, plan, runs) if locked else {}
-        left = [t for t in plan.trials if outcomes.get(t.id, {}).get("status") != "complete"]
-        if left:
-            _refuse_new_code(locked or plan, plan, home)
-            _preflight(plan, task, left, launcher)
-        if locked is None:
-            plan.write(home)
-        ledger.reconcile(outcomes)
-        if left:
-            with _progress(plan, outcomes, progress) as bar:
-                _drive(plan, task, launcher, ledger, runs, retries, bar)
-        return _collect(home, plan)
+        course, selection = Course.read(home, plan), _read_selection(home, plan)
+        seeds_fixed = plan.analysis.stopping == "fixed"
+        if not (seeds_fixed or course.over) or _left(drive, course.trials, outcomes):
+            plan = _lock(drive, locked, selection, course, outcomes, home)
+            drive = replace(drive, plan=plan)
+            if plan.tuning and selection is None:
+                selection = _tune(drive, home, outcomes)
+            _open(drive, selection, home, read_outcomes(home, plan, runs), course)
+        return _confirm(drive, ledger, selection, home, stand)
 
 
 def load(folder: str | Path) -> Records:
@@ -86,6 +90,18 @@ def load(folder: str | Path) -> Records:
     home = Path(folder)
     plan = Plan.read(home)
     return Records.of(plan, read_outcomes(home, plan, Runs(home)))
+
+
+def read_outcomes(home: Path, plan: Plan, runs: Runs) -> dict[str, Record]:
+    """Trial id -> outcome: the runs' own records, and the rows of `records.csv` for trials without a complete one."""
+    outcomes = runs.outcomes(plan)
+    table = home / RECORDS_FILE
+    if table.is_file() and (home / PLAN_FILE).is_file():
+        for trial_id, outcome in Records.read(table, plan).outcomes().items():
+            if outcome["status"] == "complete" and outcomes.get(trial_id, {}).get("status") != "complete":
+                outcomes[trial_id] = outcome
+            outcomes.setdefault(trial_id, outcome)
+    return outcomes
 
 
 def _check_call(task: object, workers: int, timeout: float | None, retries: int) -> None:
@@ -106,120 +122,127 @@ def _make(home: Path) -> None:
         ) from error
 
 
-def _provenance(task: Task, home: Path) -> dict[str, Any]:
-    """Commit, packages, and the digest of the code that defines a plain task: its file, or a notebook's cell."""
-    found: dict[str, Any] = {"packages": packages(), **commit(home if home.is_dir() else Path.cwd())}
-    code = getattr(task, "__code__", None)
-    if code is None:
-        return found
-    file = Path(code.co_filename)
-    try:
-        source = file_digest(file) if file.is_file() else digest(inspect.getsource(code))
-    except OSError:  # typed at a prompt: there is no source to digest
-        return found
-    return {**found, "sources": {getattr(task, "__name__", "task"): source}}
+def _left(drive: Drive, trials: Iterable[Trial], outcomes: Mapping[str, Record]) -> list[Trial]:
+    """The trials whose outcome does not stand."""
+    return [trial for trial in trials if not drive.counts(trial, outcomes.get(trial.id))]
 
 
-def read_outcomes(home: Path, plan: Plan, runs: Runs) -> dict[str, Record]:
-    """Trial id -> outcome: the runs' own records, and the rows of `records.csv` for trials without a complete one."""
-    outcomes = runs.outcomes(plan)
-    table = home / RECORDS_FILE
-    if table.is_file() and (home / PLAN_FILE).is_file():
-        for trial_id, outcome in Records.read(table, plan).outcomes().items():
-            if outcome["status"] == "complete" and outcomes.get(trial_id, {}).get("status") != "complete":
-                outcomes[trial_id] = outcome
-            outcomes.setdefault(trial_id, outcome)
-    return outcomes
-
-
-def _locked_plan(home: Path, plan: Plan, runs: Runs) -> Plan | None:
-    """The plan locked in the folder, if trials were run under it; refuses one that is not this plan."""
-    if not (home / PLAN_FILE).is_file():
-        if (home / RECORDS_FILE).exists():
-            raise StudyError("there are records but no plan", where=str(home), remedy=f"restore {PLAN_FILE}")
+def _read_selection(home: Path, plan: Plan) -> "Selection | None":
+    """The settings that tuning selected; None where it has not yet, or nothing is tuned."""
+    if plan.tuning is None:
         return None
-    if not runs.begun and not (home / RECORDS_FILE).exists():
-        return None  # nothing was measured under it
-    locked = Plan.read(home)
-    if locked.name != plan.name:
-        raise StudyError(
-            f"the folder holds another study, {locked.name!r}; this one is {plan.name!r}",
-            where=str(home / PLAN_FILE),
-            remedy="give each study a folder of its own",
-        )
-    _refuse(drift(locked, plan), home)
-    return locked
+    from ablate.tunings import Selection
+
+    return Selection.read(home, plan)
 
 
-def _refuse_new_code(locked: Plan, plan: Plan, home: Path) -> None:
-    """Trials that are left would run with other packages or sources than those that are done."""
-    for kind in ("packages", "sources"):
-        before, after = locked.provenance.get(kind, {}), plan.provenance.get(kind, {})
-        _refuse([f"{kind}: {line}" for line in differences(before, after)], home)
+def _settle(trials: Sequence[Trial], selection: "Selection | None") -> list[Trial]:
+    """Trials with the settings that were selected for their cells."""
+    return [selection.settle(trial) if selection else trial for trial in trials]
 
 
-def _refuse(changed: list[str], home: Path) -> None:
-    if changed:
-        shown = [f"    {line:.300}" for line in changed[:12]]
-        more = [f"    ... and {len(changed) - 12} more"] if len(changed) > 12 else []
-        raise StudyError(
-            "what is asked for has drifted from the locked plan (before -> now):\n" + "\n".join(shown + more),
-            where=str(home / PLAN_FILE),
-            remedy="put it back, or give the changed study a folder of its own; nothing was run or overwritten",
-        )
+def _one_per_cell(trials: Iterable[Trial]) -> list[Trial]:
+    return list({trial.cell: trial for trial in trials}.values())
 
 
-def _preflight(plan: Plan, task: Task, left: list[Trial], launcher: Launcher) -> None:
-    """Try every cell of what is left on one batch; PlanError names all that fail."""
-    check = getattr(task, "preflight", None)
-    if check is None:
-        return
-    trials = list({trial.cell: trial for trial in left}.values())
-    problems: dict[Cell, str] = {}
-    for trial, rows in launcher.check(check, trials):
-        try:
-            if isinstance(rows, BaseException):
-                raise rows
-            if isinstance(rows, str):
-                raise StudyError(rows)
-            measurements(rows, plan)
-        except Exception as error:  # noqa: BLE001 - anything a module raises is named with its cell
-            problems[trial.cell] = f"{type(error).__name__}: {error}"
-    if problems:
-        lines = [f"  cell {cell}:\n    " + text.replace("\n", "\n    ") for cell, text in problems.items()]
-        raise PlanError(
-            f"{len(problems)} of {len(trials)} cells tried on one batch cannot work; nothing was trained\n"
-            + "\n".join(lines)
-        )
+def _lock(
+    drive: Drive,
+    locked: Plan | None,
+    selection: "Selection | None",
+    course: Course,
+    outcomes: Mapping[str, Record],
+    home: Path,
+) -> Plan:
+    """Try every cell on one batch, fingerprint the training data, and write the plan before anything is trained."""
+    plan = drive.plan
+    trials = _one_per_cell(_left(drive, course.trials, outcomes))
+    refuse_drift(locked or plan, replace(plan, provenance={**plan.provenance, "data": _data(locked)}), home)
+    if plan.tuning and selection is None:  # the seal: no test set is opened before a setting is chosen
+        drive.check("preflight_search", [replace(trial, phase="search") for trial in trials])
+    else:
+        drive.check("preflight", _settle(trials, selection))
+    firsts = [trial for trial in plan.trials[: len(plan.cells)] if trial.cell in {t.cell for t in trials}]
+    if prints := {str(trial.cell): said for trial, said in drive.check("fingerprint", firsts) if said}:
+        plan = replace(plan, provenance={**plan.provenance, "data": {**_data(locked), **prints}})
+    refuse_drift(locked or plan, plan, home)
+    if locked is None:
+        plan.write(home)
+    return plan
 
 
-def _drive(
-    plan: Plan, task: Task, launcher: Launcher, ledger: "Ledger", runs: Runs, retries: int, bar: "Progress | None"
+def _data(locked: Plan | None) -> dict[str, Any]:
+    return dict(locked.provenance.get("data", {})) if locked else {}
+
+
+def _tune(drive: Drive, home: Path, outcomes: Mapping[str, Record]) -> "Selection":
+    """Tune the nuisances of every cell on validation data, and freeze what is selected."""
+    from ablate.tuners import Tuner
+
+    tuner = Tuner(home, drive.plan, outcomes)
+    with tuner:
+        drive(tuner, tuner.total, tuner.total - tuner.left)
+    _collect(home, drive.plan)
+    selection = tuner.select()
+    selection.write(home)
+    return selection
+
+
+def _open(
+    drive: Drive, selection: "Selection | None", home: Path, outcomes: Mapping[str, Record], course: Course
 ) -> None:
-    """Launch what waits until nothing does; queue a trial again when its worker died, at most `retries` times."""
-    lost: dict[str, int] = {}
+    """Break the seal: try every cell on its test sets, and look for training data in them."""
+    left = _settle(_left(drive, course.trials, outcomes), selection)
+    if drive.plan.tuned_cells and left:
+        drive.check("preflight", _one_per_cell(left))
+    path = home / CONTAMINATION_FILE
+    if left and not path.is_file() and (found := drive.check("audit", left)):
+        write_whole(path, json.dumps(_merge(found), indent=1) + "\n")
+    if path.is_file() and hasattr(drive.task, "audit"):
+        drive.task.contamination = path  # type: ignore[attr-defined] # of a task that audits
 
-    def claim() -> Attempt | None:
-        trial = ledger.claim()
-        return runs.claim(trial) if trial else None
 
+def _merge(found: Sequence[tuple[Trial, Any]]) -> dict[str, Any]:
+    """Per domain: its items, those that are in some trial's training data, and why a level was skipped."""
+    merged: dict[str, Any] = {}
+    for _, domains in sorted(found, key=lambda each: each[0].id):
+        for name, overlap in domains.items():
+            into = merged.setdefault(name, {"items": overlap["items"], "skipped": overlap["skipped"], "trials": 0})
+            into["trials"] += 1
+            for level in ("exact", "normalised", "near"):
+                into[level] = sorted({*into.get(level, ()), *overlap[level]})
+    return merged
+
+
+def _confirm(
+    drive: Drive,
+    ledger: "Ledger",
+    selection: "Selection | None",
+    home: Path,
+    stand: Callable[[Records], Standing] | None,
+) -> Records:
+    """Run the trials that report: all of them, or look by look those of the cells that are not decided."""
+    plan, course = drive.plan, Course(drive.plan)
+    if plan.analysis.stopping != "fixed" and stand is None:
+        remedy = "run it by `ablate.run`, which knows"
+        raise PlanError("nobody says how the study stands after a look", where="stand", remedy=remedy)
     while True:
-        launched = 0
-        for attempt, trouble in launcher.launch(task, plan, claim):
-            launched += 1
-            record = runs.attempts(attempt.trial.id)[attempt.number - 1]
-            if record["status"] == "running":  # no record: the worker never got to write one
-                reason = trouble if isinstance(trouble, str) else f"its worker was lost: {trouble!r}"
-                record = conclude(attempt, plan, failure("lost", reason))
-            ledger.tell(attempt.trial, record)
-            again = record["status"] in ("lost", "preempted")
-            lost[attempt.trial.id] = lost.get(attempt.trial.id, 0) + again
-            if again and lost[attempt.trial.id] <= retries:
-                ledger.queue(attempt.trial)
-            elif bar is not None:
-                bar.ended(attempt.trial, record)
-        if not launched:
-            return
+        outcomes = read_outcomes(home, plan, drive.runs)
+        trials = course.trials
+        left = _left(drive, trials, outcomes)
+        ledger.reconcile(outcomes, _settle(left, selection))
+        if left:
+            drive(ledger, len(trials), len(trials) - len(left))
+        records = _collect(home, plan)
+        if plan.analysis.stopping == "fixed" or stand is None:
+            return records
+        standing = stand(records.of_trials(course.trials))
+        look = Look(
+            plan.looks[len(course.taken)], tuple(c for c in plan.cells if c in standing.cells), tuple(standing.lines())
+        )
+        course = Course(plan, (*course.taken, look))
+        course.write(home)
+        if course.over:
+            return records
 
 
 def _collect(home: Path, plan: Plan) -> Records:
@@ -227,12 +250,3 @@ def _collect(home: Path, plan: Plan) -> Records:
     aside = records.write(home / f".{RECORDS_FILE[:-4]}.tmp.csv")
     aside.replace(home / RECORDS_FILE)
     return records
-
-
-def _progress(plan: Plan, outcomes: Mapping[str, Record], shown: bool) -> Any:
-    if not shown:
-        return nullcontext()
-    from ablate.progress import Progress
-
-    done = sum(outcome["status"] == "complete" for outcome in outcomes.values())
-    return Progress(len(plan.trials), done)

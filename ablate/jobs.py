@@ -8,7 +8,7 @@ import copy
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,27 +23,60 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from ablate.factors import Trial
 from ablate.launchers import LocalPool
 from ablate.plans import Plan
-from ablate.runs import STARTED, Attempt, perform, read_record
+from ablate.runs import STARTED, Attempt, perform, read_claim, read_record
 from ablate.sweeps import Study
 
 
-def seeded(study: Study, trial: Trial) -> list[str]:
-    """The overrides that make a trial's config: those of its cell, and its seed."""
-    return [*study.overrides[trial.cell], f"{study.seed_key}={trial.seed}"]
+def set_trial(study: Study, trial: Trial, contamination: Path | None) -> dict[str, Any]:
+    """What a trial's config has beyond its cell's: key -> value.
+
+    The seed and the settings of nuisances; and for training of ours, each only where the plan asks for it, `prune` (the
+    metric to report while fitting), `diverged_above` (a loss) and `contaminated` (the file that names test items).
+    """
+    plan = study.plan
+    values: dict[str, Any] = {study.seed_key: trial.seed, **trial.settings}
+    if trial.phase == "search" and plan.tuning and plan.tuning.pruner in ("median", "hyperband"):
+        values["+prune"] = plan.tuning.objectives[0].metric
+    if plan.divergence and plan.divergence.above is not None:
+        values["+diverged_above"] = plan.divergence.above
+    if contamination and trial.phase == "confirm":
+        values["+contaminated"] = str(contamination)
+    return values
+
+
+def override(study: Study, trial: Trial, contamination: Path | None = None) -> list[str]:
+    """The overrides that make a trial's config: those of its cell, and what is the trial's own."""
+    own = set_trial(study, trial, contamination)
+    return [
+        *study.overrides[trial.cell],
+        *(f"{key}={_quote(v) if isinstance(v, str) else v}" for key, v in own.items()),
+    ]
+
+
+def find_function(path: str) -> Callable[[DictConfig], object]:
+    """The function that a dotted path names."""
+    module, _, name = path.rpartition(".")
+    found: Callable[[DictConfig], object] = getattr(import_module(module), name)
+    return found
 
 
 class HydraTask:
-    """A trial as a Hydra job: the app's function, called with the config of the trial's cell and its seed."""
+    """A trial as a Hydra job: the app's function, called with the config of the trial's cell and its seed.
+
+    Tuning trials go to the study's `validate` instead, where it has one.
+    """
 
     def __init__(self, study: Study, function: TaskFunction, context: HydraContext) -> None:
         self.study, self.function, self.context = study, function, context
         self.state: Any = Singleton.get_state()
+        self.contamination: Path | None = None
 
     def __call__(self, trial: Trial) -> object:
         """Run the job as Hydra would: its own output folder, its config saved beside it."""
         self._restore()
+        validates = trial.phase == "search" and self.study.validate
         job = run_job(
-            task_function=self.function,
+            task_function=find_function(self.study.validate) if validates else self.function,  # type: ignore[arg-type]
             config=self.config(trial),
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
@@ -54,11 +87,28 @@ class HydraTask:
     @property
     def preflight(self) -> Callable[[Trial], object] | None:
         """Tries a trial's config on one batch and gives the rows it would give; None where the app has no check."""
-        return self._preflight if self.study.preflight else None
+        return self._checks(self.study.preflight)
 
-    def _preflight(self, trial: Trial) -> object:
+    @property
+    def preflight_search(self) -> Callable[[Trial], object] | None:
+        """The same for a tuning trial, which opens no test set."""
+        return self._checks(self.study.preflight_search)
+
+    @property
+    def audit(self) -> Callable[[Trial], object] | None:
+        """Finds a trial's training data among the test items of its domains."""
+        return self._checks(self.study.audit)
+
+    @property
+    def fingerprint(self) -> Callable[[Trial], object] | None:
+        """A digest of a trial's training data."""
+        return self._checks(self.study.fingerprint)
+
+    def _checks(self, path: str | None) -> Callable[[Trial], object] | None:
+        return partial(self._check, path) if path else None
+
+    def _check(self, path: str, trial: Trial) -> object:
         self._restore()
-        module, _, name = str(self.study.preflight).rpartition(".")
         config = self.config(trial)
         with TemporaryDirectory() as folder, redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             with read_write(config), open_dict(config):
@@ -66,18 +116,18 @@ class HydraTask:
             HydraConfig.instance().set_config(config)
             with open_dict(config):
                 del config["hydra"]
-            return getattr(import_module(module), name)(config)
+            return find_function(path)(config)
 
     def config(self, trial: Trial) -> DictConfig:
-        """The composed config of a trial, made from its cell's: the seed, the overrides, the output folder."""
+        """The composed config of a trial, made from its cell's: what is its own, the overrides, the output folder."""
         config = copy.deepcopy(self.study.configs[trial.cell])
-        key = self.study.seed_key.lstrip("+")
         with read_write(config), open_dict(config):
-            OmegaConf.update(config, key, trial.seed, force_add=True)
+            for key, value in set_trial(self.study, trial, self.contamination).items():
+                OmegaConf.update(config, key.lstrip("+"), value, force_add=True)
             config.hydra.sweep.dir = str(self.study.folder / "runs")
             config.hydra.sweep.subdir = "/".join(trial.folder.parts[-2:]) if trial.folder else trial.id
-            config.hydra.job.id, config.hydra.job.num = trial.id, self._numbers[trial.id]
-            config.hydra.overrides.task = seeded(self.study, trial)
+            config.hydra.job.id, config.hydra.job.num = trial.id, self._numbers.get(trial.id, trial.proposal or 0)
+            config.hydra.overrides.task = override(self.study, trial, self.contamination)
         return config
 
     @cached_property
@@ -95,13 +145,14 @@ class HydraTask:
 class Recorded:
     """The app's function for launchers that only know jobs: what it returns is recorded by the job's own process."""
 
-    def __init__(self, function: TaskFunction, plan: Plan) -> None:
-        self.function, self.plan = function, plan
+    def __init__(self, function: TaskFunction, plan: Plan, validate: str | None = None) -> None:
+        self.function, self.plan, self.validate = function, plan, validate
 
     def __call__(self, config: DictConfig) -> None:
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        trial = next(t for t in self.plan.trials if t.id == folder.parent.name)
-        perform(lambda _: self.function(config), Attempt(trial, int(folder.name), folder), self.plan)
+        attempt = read_claim(Path(HydraConfig.get().runtime.output_dir))
+        validates = attempt.trial.phase == "search" and self.validate
+        function = find_function(self.validate) if validates else self.function  # type: ignore[arg-type]
+        perform(lambda _: function(config), attempt, self.plan)
 
 
 class HydraJobs:
@@ -121,19 +172,20 @@ class HydraJobs:
 
     def launch(self, task: object, plan: Plan, claim: Callable[[], Attempt | None]) -> Iterator[tuple[Attempt, Any]]:
         """Launch all that can be claimed, then yield it."""
+        contamination = getattr(task, "contamination", None)
         attempts = list(iter(claim, None))
         suspects = [a for a in attempts if a.trial.id in self._tried or _ended_badly(a)]
         fresh = [a for a in attempts if a not in suspects]
         self._tried |= {a.trial.id for a in attempts}
         for batch in [fresh, *([suspect] for suspect in suspects)]:
-            trouble = self._launch(batch) if batch else None
+            trouble = self._launch(batch, contamination) if batch else None
             for attempt in batch:
                 yield attempt, trouble
 
-    def _launch(self, batch: list[Attempt]) -> str | None:
+    def _launch(self, batch: list[Attempt], contamination: Path | None) -> str | None:
         jobs = [
             [
-                *seeded(self.study, attempt.trial),
+                *override(self.study, attempt.trial, contamination),
                 f"hydra.sweep.dir={_quote(str(self.study.folder.resolve() / 'runs'))}",
                 f"hydra.sweep.subdir={attempt.trial.id}/{attempt.number}",
             ]

@@ -11,7 +11,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -98,11 +98,19 @@ class Ledger:
     ) -> None:
         self._lock.release()
 
-    def reconcile(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Make the books agree with the records (trial id -> outcome), then queue what has no complete outcome.
+    def reconcile(self, outcomes: Mapping[str, Mapping[str, Any]], wanted: Sequence[Trial] | None = None) -> None:
+        """Make the books agree with the records (trial id -> outcome), then queue what is wanted.
 
         Claims of a driver that died are closed as lost, or with the record that the trial still wrote. Idempotent.
+
+        Args:
+            outcomes: trial id -> outcome.
+            wanted: the trials to be run, with what settings; None: all without a complete outcome.
         """
+        if wanted is None:
+            done = {i for i, outcome in outcomes.items() if outcome["status"] == "complete"}
+            wanted = [trial for trial in self.plan.trials if trial.id not in done]
+        self._by_id = {trial.id: trial for trial in wanted}
         complete = {i for i, outcome in outcomes.items() if outcome["status"] == "complete"}
         booked: set[str] = set()
         waiting: set[str] = set()
@@ -124,7 +132,8 @@ class Ledger:
             if trial.id in complete and trial.id not in booked:
                 value = self._value(outcomes[trial.id])
                 self._book(trial.cell, trial, TrialState.COMPLETE, value, status="complete")
-            elif trial.id not in complete and trial.id not in waiting:
+        for trial in wanted:
+            if trial.id not in waiting:
                 self.queue(trial)
 
     def queue(self, trial: Trial) -> None:
@@ -141,8 +150,11 @@ class Ledger:
             if trial is not None:
                 self._claimed[trial.id] = entry
                 return trial
-            self.study.tell(entry, state=TrialState.PRUNED)  # put there by somebody else: no trial of the plan
+            self.study.tell(entry, state=TrialState.PRUNED)  # put there by somebody else, or no longer wanted
         return None
+
+    def began(self, trial: Trial, folder: Path) -> None:
+        """Nothing is booked: a claimed trial is running."""
 
     def tell(self, trial: Trial, outcome: Mapping[str, Any]) -> None:
         """Book how a claimed trial ended."""

@@ -5,7 +5,7 @@ stand in the domain `all`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -105,6 +105,12 @@ class Records:
     def failures(self) -> pd.DataFrame:
         """Rows of the trials that have no complete attempt: status and reason instead of a value."""
         return self.frame[self.frame["status"] != "complete"]
+
+    def of_trials(self, trials: Iterable[Trial]) -> Self:
+        """The records of some of the trials that report, and of all that tune."""
+        ids = {trial.id for trial in trials}
+        kept = self.frame["trial"].isin(ids) | (self.frame["phase"] != "confirm")
+        return type(self)(self.frame[kept], self.plan)
 
     @classmethod
     def of(cls, plan: Plan, outcomes: Mapping[str, Mapping[str, Any]]) -> Self:

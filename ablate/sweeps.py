@@ -58,6 +58,10 @@ class Study:
         seed_key: the override key of the seed.
         preflight: dotted path of a function (config) -> rows that tries a config on one batch; None skips it.
         allowed: packages and modules that a `_target_` may name.
+        validate: dotted path of a function (config) -> validation rows, for tuning trials; None takes the app's own.
+        preflight_search: as `preflight`, for tuning trials.
+        audit: dotted path of a function (config) -> domain -> test items that are in the training data.
+        fingerprint: dotted path of a function (config) -> a digest of the training data.
     """
 
     plan: Plan
@@ -67,6 +71,10 @@ class Study:
     seed_key: str
     preflight: str | None
     allowed: tuple[str, ...]
+    validate: str | None = None
+    preflight_search: str | None = None
+    audit: str | None = None
+    fingerprint: str | None = None
 
 
 def read_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoader, task: Callable[..., Any]) -> Study:
@@ -112,7 +120,8 @@ def read_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
         provenance={**commit(home or Path.cwd()), **({"sources": code} if code else {})},
     )
     folder = settings["folder"] or home or Path("multirun") / folder_name(made)
-    return Study(made, Path(folder), configs, typed, settings["seed_key"], settings["preflight"], allowed)
+    functions = {name: settings[name] for name in ("preflight", "validate", "preflight_search", "audit", "fingerprint")}
+    return Study(made, Path(folder), configs, typed, settings["seed_key"], allowed=allowed, **functions)
 
 
 def _set_levels(plan: Plan, cell: Cell, swept: Mapping[str, Swept]) -> Iterator[str]:

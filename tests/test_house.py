@@ -33,7 +33,7 @@ ROOMS = {
     **dict.fromkeys(["accounts", "amendments", "courses", "measurements", "records", "runs"], (2, "")),
     **dict.fromkeys(["ledger", "launchers", "overrides", "sweeps", "progress", "tuners"], (3, "west")),
     **dict.fromkeys(["stats", "readers"], (3, "east")),
-    **dict.fromkeys(["engine", "jobs"], (4, "west")),
+    **dict.fromkeys(["drives", "engine", "jobs", "locks"], (4, "west")),
     "report": (4, "east"),
     **dict.fromkeys(
         [
@@ -183,7 +183,7 @@ def test_the_front_page_is_complete():
 @pytest.mark.parametrize("name", ablate.__all__)
 def test_every_public_name_is_documented_with_all_its_parameters(name):
     thing = getattr(ablate, name)
-    assert thing.__module__ in {f"ablate.{m}" for m in ("plans", "engine", "factors", "records")} | {
+    assert thing.__module__ in {f"ablate.{m}" for m in ("plans", "driving", "engine", "factors", "records")} | {
         "ablate.report.tables",
         "ablate.stats.attribution",
         "ablate.stats.effects",

@@ -12,6 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from ablate.commands import finish_study, show_plan
+from ablate.driving import is_finished
 from ablate.errors import AblateError
 from ablate.launchers import Launcher
 from ablate.plans import PLAN_FILE
@@ -47,7 +48,7 @@ def sweep(arguments: Sequence[str], config: DictConfig, context: HydraContext, f
             raise
         print("ablate: interrupted; the same command goes on with what is left", file=sys.stderr)
         sys.exit(128 + caught[0])
-    if records.complete["trial"].nunique() < len(study.plan.trials):
+    if not is_finished(records, study.folder):
         sys.exit(1)
     return records
 
@@ -75,7 +76,7 @@ def _interruptible(caught: list[int]) -> Iterator[None]:
 
 
 def _run(study: Study, config: DictConfig, context: HydraContext, function: TaskFunction) -> Records:
-    from ablate.engine import run
+    from ablate.driving import run
     from ablate.jobs import HydraJobs, HydraTask, Recorded
 
     add_study_to_path(config.hydra)
@@ -87,6 +88,6 @@ def _run(study: Study, config: DictConfig, context: HydraContext, function: Task
     if str(OmegaConf.select(config, "hydra.launcher._target_", default="")).startswith("hydra_plugins.ablate_"):
         launcher = hydra_launcher(function).pool  # ours: streams results, survives a killed worker
     else:
-        launcher = HydraJobs(study, hydra_launcher(Recorded(function, study.plan)).launch)
+        launcher = HydraJobs(study, hydra_launcher(Recorded(function, study.plan, study.validate)).launch)
     task = HydraTask(study, function, context)
     return run(study.plan, task, folder=study.folder, launcher=launcher, retries=config.hydra.sweeper.retries)

@@ -40,6 +40,10 @@ class AblateSweeperConf:
     acknowledge: list[str] = field(default_factory=list)  # families that cannot be estimated as a whole
     allow: list[str] = field(default_factory=list)  # further packages that a `_target_` may name
     preflight: str | None = None
+    preflight_search: str | None = None
+    validate: str | None = None  # (config) -> validation rows, for trials that tune
+    audit: str | None = None
+    fingerprint: str | None = None
     retries: int = 2
     dry_run: bool = False
     expect: dict[str, Any] = field(default_factory=dict)  # run_sd, error_sd, domain_sd, effect, power
