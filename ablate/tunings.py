@@ -1,22 +1,31 @@
-"""Tuning as declared: which nuisances are searched, in which cells, on what budget, and how a setting is chosen.
+"""Tuning as declared: which nuisances are searched, in which cells, on what budget; and the settings it chose, frozen.
 
 A *proposal* is one setting of all nuisances. It is run once per tuning seed, on validation data, and its value is the
 mean over them. Every cell gets the same number of proposals, or, where a pruner saves some, the same resource.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, get_args
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from ablate.errors import PlanError, require_keys, require_one_of
-from ablate.factors import Level
+from ablate.errors import PlanError, StudyError, require_keys, require_one_of
+from ablate.factors import Cell, Level, Trial, digest
+from ablate.files import write_whole
+
+if TYPE_CHECKING:
+    from ablate.plans import Plan
 
 Sampler = Literal["tpe", "gp", "random", "qmc"]
 Pruner = Literal["none", "median", "hyperband", "wilcoxon"]
 Scope = Literal["per_cell", "inherited", "fixed"]
 TUNING_SEED = 2**31  # where tuning seeds begin, so that no reporting seed that people type is among them
 GENEROUS = 4  # times its proposals that a cell may start while a pruner saves resource
+WILCOXON_SEEDS = 5  # with fewer, no p-value of Wilcoxon's test falls below the pruner's 0.1 before the last seed
+TUNING_FILE = "tuning.json"
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,8 @@ class Tuning:
         scope: `per_cell`; `inherited`: tuned in the baseline and used by all; `fixed`: not tuned, `setting` is used.
         tolerance: with several objectives: among the proposals whose first objective is within this of the best,
             the best second objective is selected.
-        parallel: proposals of one cell that run at a time; the more, the less `tpe` and `gp` know of each other.
+        parallel: proposals of one cell that run at a time; the more, the less `tpe`, `gp` and pruners know of each
+            other. `random` and `qmc` without a pruner need to know nothing and are not held up.
         setting: nuisance -> value, where the scope is `fixed`.
 
     Raises:
@@ -133,15 +143,23 @@ class Tuning:
         where = "tuning.pruner"
         if len(self.objectives) > 1:
             raise PlanError("no pruner weighs several objectives", where=where, remedy="use `pruner: none`")
-        several = len(self.seeds) > 1
-        if several != (self.pruner == "wilcoxon"):
-            remedy = "`wilcoxon` compares over several tuning seeds; `median` and `hyperband` by step, on a single one"
+        fits = len(self.seeds) >= WILCOXON_SEEDS if self.pruner == "wilcoxon" else len(self.seeds) == 1
+        if not fits:
+            remedy = f"`wilcoxon` needs {WILCOXON_SEEDS} tuning seeds or more; `median` and `hyperband` a single one"
             raise PlanError(f"{self.pruner!r} with {len(self.seeds)} tuning seeds", where=where, remedy=remedy)
 
     @property
     def most(self) -> int:
         """The largest number of proposals that a cell may try."""
         return 0 if self.scope == "fixed" else self.trials * (1 if self.pruner == "none" else GENEROUS)
+
+    def choose(self, values: Mapping[int, Sequence[float]]) -> int:
+        """The proposal that is selected, given the objectives' values of each that has any; of equals the earliest."""
+        signs = [1 if objective.direction == "maximize" else -1 for objective in self.objectives]
+        gains = {number: [s * v for s, v in zip(signs, each, strict=True)] for number, each in values.items()}
+        best = max(gain[0] for gain in gains.values())
+        near = {number: gain for number, gain in gains.items() if gain[0] >= best - self.tolerance}
+        return max(near, key=lambda number: (*near[number][1:], near[number][0], -number))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; `from_dict` reads them back."""
@@ -162,6 +180,134 @@ class Tuning:
         if "seeds" in values:
             made["seeds"] = _tuning_seeds(values["seeds"])
         return cls(**made)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The setting that a cell is run with, and what it was selected from.
+
+    Attributes:
+        cell: the cell.
+        settings: nuisance -> value.
+        hpo_trials: proposals it was selected from, in full trials: the budget; 0 where nothing was tuned.
+        tuned_in: the cell whose search gave it: the cell itself, the baseline where it is inherited; None: declared.
+        proposal: its number in that search.
+        values: of the objectives, means over tuning seeds.
+        proposals, runs: how many that search tried, and its runs, of which `failed` failed or diverged.
+        pruned: proposals that the pruner gave up.
+        resource: what that search spent, in full trials.
+        front: with several objectives, the proposals that no other is better than in all.
+    """
+
+    cell: Cell
+    settings: Mapping[str, Level]
+    hpo_trials: int = 0
+    tuned_in: Cell | None = None
+    proposal: int | None = None
+    values: tuple[float, ...] = ()
+    proposals: int = 0
+    runs: int = 0
+    failed: int = 0
+    pruned: int = 0
+    resource: float = 0.0
+    front: tuple[int, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        tuned_in = None if self.tuned_in is None else dict(self.tuned_in)
+        plain |= {"cell": dict(self.cell), "settings": dict(self.settings), "tuned_in": tuned_in}
+        return {**plain, "values": list(self.values), "front": list(self.front)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """A choice from plain values."""
+        tuned_in = None if values["tuned_in"] is None else Cell(values["tuned_in"])
+        lists = {name: tuple(values[name]) for name in ("values", "front")}
+        return cls(**{**values, "cell": Cell(values["cell"]), "tuned_in": tuned_in, **lists})
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The frozen outcome of tuning: the setting of every cell.
+
+    Attributes:
+        plan: the study's plan.
+        choices: one per cell; none where the plan tunes nothing.
+    """
+
+    plan: "Plan" = field(repr=False)
+    choices: tuple[Choice, ...] = ()
+
+    @classmethod
+    def declared(cls, plan: "Plan") -> Self:
+        """The selection of a plan that searches nothing: no choices, or the setting that is declared for all cells."""
+        tuning = plan.tuning
+        return cls(plan, tuple(Choice(cell, dict(tuning.setting or {})) for cell in plan.cells) if tuning else ())
+
+    @property
+    def unequal(self) -> tuple[Cell, ...]:
+        """The cells whose search had to end with less of the budget than others spent."""
+        most = max((choice.hpo_trials for choice in self.choices), default=0)
+        return tuple(choice.cell for choice in self.choices if choice.hpo_trials < most)
+
+    def of(self, cell: Cell) -> Choice:
+        """The choice of a cell."""
+        return self._by_cell[cell]
+
+    @cached_property
+    def _by_cell(self) -> dict[Cell, Choice]:
+        return {choice.cell: choice for choice in self.choices}
+
+    def settle(self, trial: Trial) -> Trial:
+        """The trial with the setting of its cell."""
+        if not self.choices:
+            return trial
+        choice = self.of(trial.cell)
+        return replace(trial, settings=choice.settings, hpo_trials=choice.hpo_trials)
+
+    def write(self, folder: Path) -> Path:
+        """Freeze it: write `tuning.json` into the study's folder, whole or not at all."""
+        choices = [{**choice.to_dict(), "trial": self._search(choice)} for choice in self.choices]
+        values = {"plan": self.plan.hash, "choices": choices}
+        text = json.dumps({**values, "hash": digest(values)}, indent=1, ensure_ascii=False, allow_nan=False)
+        write_whole(folder / TUNING_FILE, text + "\n")
+        return folder / TUNING_FILE
+
+    @classmethod
+    def read(cls, folder: Path, plan: "Plan") -> Self | None:
+        """What was selected in a study's folder; None where a search is still to be made or to be ended.
+
+        Raises:
+            StudyError: the file was edited, or tells of another search: of other cells, configs or tuning.
+        """
+        path = folder / TUNING_FILE
+        if not plan.tuned_cells:
+            return cls.declared(plan)
+        if not path.is_file():
+            return None
+        remedy = "delete it: what is missing is tuned, and settings are selected again from the records"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            sound = values.pop("hash") == digest(values)
+            trials = [choice.pop("trial") for choice in values["choices"]]
+            made = cls(plan, tuple(map(Choice.from_dict, values["choices"])))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StudyError(f"the selection cannot be read: {error!r:.200}", where=str(path), remedy=remedy) from error
+        if not sound:
+            raise StudyError("the selection was edited after it was frozen", where=str(path), remedy=remedy)
+        tuned = {choice.cell for choice in made.choices}
+        if tuned != set(plan.cells) or trials != [made._search(choice) for choice in made.choices]:
+            what = "the selection is of another search: cells, configs or tuning have changed since"
+            raise StudyError(what, where=str(path), remedy=remedy)
+        return made
+
+    def _search(self, choice: Choice) -> str | None:
+        """What identifies the search that gave a choice: its first trial; None for a cell that the plan lost."""
+        cell, tuning = choice.tuned_in, self.plan.tuning
+        if tuning is None or cell not in self.plan.cells:
+            return None
+        return self.plan.search_trial(cell, 0, tuning.seeds[0]).id
 
 
 def _make(kind: Any, values: Any) -> Any:
