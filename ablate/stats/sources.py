@@ -1,5 +1,6 @@
 """Sources: records, or anybody's frame, in one shape: runs, their scores, and the plan that judges them."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -109,12 +110,18 @@ def read_records(records: Records, metric: str) -> Source:
         _drop_empty(scores),
         pd.DataFrame({"item": items, "group": groups}),
         plan,
-        dict.fromkeys(plan.cells, len(plan.seeds)),
+        _owed(plan, runs),
         tuple(notes),
         whole=_by_run(place[other["trial"]], other["value"], metric=other["metric"]),
         curves=_by_run(place[curve["trial"]], curve["value"], budget=budgets).dropna(),
         searched=pd.DataFrame({"cell": _cells(tuning, keys), "value": tuning["value"].to_numpy()}),
     )
+
+
+def _owed(plan: Plan, runs: pd.DataFrame) -> dict[Cell, int]:
+    """Cell -> its runs if all is done: of every seed; or, where seeds are added until decided, those begun."""
+    begun = Counter(runs["cell"])
+    return {cell: len(plan.seeds) if plan.analysis.stopping == "fixed" else begun[cell] for cell in plan.cells}
 
 
 def textual(plan: Plan) -> Plan:
