@@ -1,5 +1,5 @@
-"""One trial: the user's LightningModule on the user's data, seeded, fitted, tested on every domain, and its cost."""
+"""One trial: the user's LightningModule on the user's data, seeded, fitted, measured on every domain, and its cost."""
 
-from ablate.training.trials import preflight, run_trial
+from ablate.training.trials import preflight, preflight_search, run_trial, validate_trial
 
-__all__ = ["preflight", "run_trial"]
+__all__ = ["preflight", "preflight_search", "run_trial", "validate_trial"]

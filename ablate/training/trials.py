@@ -1,29 +1,34 @@
-"""One trial: build the parts, seed them, fit, test on every domain and shift, measure the cost.
+"""One trial: build the parts, seed them, fit, and measure: on validation data to search, on every domain to confirm.
 
-The user's module and data are plain Lightning: metrics are what `test_step` logs, domains are test dataloaders.
+The user's module and data are plain Lightning: metrics are what `test_step` and `validation_step` log, domains are
+test dataloaders.
 """
 
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.fabric.utilities.apply_func import move_data_to_device
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from omegaconf import DictConfig
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader
 
 from ablate.errors import TrialError
-from ablate.training.costs import PeakMemory, count_parameters, measure_latency
-from ablate.training.domains import CLEAN, Domain, list_domains
+from ablate.training.costs import PeakMemory, count_parameters, count_step_flops, measure_latency
+from ablate.training.domains import CLEAN, list_domains
+from ablate.training.guards import Guard, count_examples
+from ablate.training.measurements import Row, measure_domain
 from ablate.training.parts import build
-from ablate.training.streams import seed_globals
-
-Row = dict[str, Any]
+from ablate.training.selections import Reporter, check_monitors, keep_checkpoints_home, restore_best
+from ablate.training.streams import replace_streams, seed_globals
+from ablate.training.validations import keep_apart, lightning_refusing, list_loaders, require_validation, validate
 
 # A trial needs none of these; the config's `trainer` may switch any on.
 QUIET = {
@@ -33,42 +38,6 @@ QUIET = {
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,
 }
-CHECK_EVERY = 50  # steps between looks at the loss on an accelerator, where a look waits for the device
-HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
-
-
-class Guard(Callback):
-    """Ends a trial when its loss is no longer a number; starts the order stream when the data are set up."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self._sum: torch.Tensor | None = None
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """The split is drawn; what is random from here on (order, dropout) has a stream of its own."""
-        if stage == "fit":
-            seed_globals(self.seed, "order")
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Add the loss up, and look at the sum: a NaN stays in it."""
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if isinstance(loss, torch.Tensor):
-            self._sum = loss.detach() if self._sum is None else self._sum + loss.detach()
-        if pl_module.device.type == "cpu" or trainer.global_step % CHECK_EVERY == 0:
-            self._look(trainer)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The last look; a manual optimisation shows no loss, but its weights tell."""
-        self._look(trainer)
-        for name, parameter in pl_module.named_parameters():
-            if not torch.isfinite(parameter).all():
-                raise TrialError(f"the parameter {name!r} is not finite after training (diverged)")
-
-    def _look(self, trainer: Trainer) -> None:
-        if self._sum is not None and not torch.isfinite(self._sum).all():
-            raise TrialError(f"the training loss is not finite by step {trainer.global_step} (diverged)")
 
 
 def run_trial(config: DictConfig) -> list[Row]:
@@ -76,30 +45,22 @@ def run_trial(config: DictConfig) -> list[Row]:
 
     Args:
         config: a composed config with `model` (a LightningModule by `_target_`), `data` (a LightningDataModule by
-            `_target_`), `seed`, and optionally `trainer` (arguments of Lightning's Trainer) and `domains`.
+            `_target_`), `seed`, and optionally `trainer` (arguments of Lightning's Trainer), `domains`,
+            `diverged_above` (the mean training loss of 50 batches that ends the trial) and `streams` (stream ->
+            seed, in place of the trial's seed for that stream alone).
 
     Returns:
-        Rows of domain, shift, metric, value, n_examples; what belongs to the whole run (params, train_seconds,
-        train_steps, latency, memory) has the domain `all`.
+        Rows of domain, shift, metric, value, n_examples, eval_hash (the test set's fingerprint); what belongs to the
+        whole run has the domain `all`: params, train_seconds (of the fit, validation included), train_steps, epochs,
+        samples, train_flops (those of the first training step, by the examples seen), latency, memory, and best_step
+        where a checkpoint was chosen.
 
     Raises:
-        TrialError: a part cannot be built, a domain is unknown, nothing was logged, or the loss diverged.
+        Diverged: a loss or a weight is not finite, or the loss is too high.
+        TrialError: a part cannot be built, a domain is unknown, nothing was logged, or something is chosen by what
+            only the test logs.
     """
-    with _quiet():
-        memory = PeakMemory()
-        model, data, trainer = _fit(config)
-        seed_globals(int(config.seed), "split")  # a module that splits in every setup draws the same split again
-        data.setup("test")
-        domains = list(list_domains(config, data))
-        rows = [row for domain in domains for row in _test(trainer, model, data, domain)]
-        cost = {
-            "params": count_parameters(model),
-            "train_seconds": trainer.train_seconds,
-            "train_steps": trainer.global_step,
-            **measure_latency(model, domains[0].loader),
-            **memory.read(model.device),
-        }
-    return rows + [{"domain": "all", "shift": CLEAN, "metric": name, "value": value} for name, value in cost.items()]
+    return _confirm(config)
 
 
 def preflight(config: DictConfig) -> list[Row]:
@@ -108,103 +69,157 @@ def preflight(config: DictConfig) -> list[Row]:
     Raises:
         TrialError: as `run_trial`.
     """
-    with _quiet():
-        model, data, trainer = _fit(config, fast_dev_run=1)
-        seed_globals(int(config.seed), "split")  # a module that splits in every setup draws the same split again
-        data.setup("test")
-        return [row for domain in list_domains(config, data) for row in _test(trainer, model, data, domain)]
+    return [row for row in _confirm(config, fast_dev_run=1) if row["domain"] != "all"]
 
 
-class TimedTrainer(Trainer):
-    """Lightning's Trainer, with the seconds that fitting took."""
+def validate_trial(config: DictConfig) -> list[Row]:
+    """Train one trial and measure it on the datamodule's validation data; no test set is set up, made or read.
 
-    train_seconds: float = 0.0
+    Args:
+        config: as of `run_trial`; `domains` is not looked at. With `prune`, a metric of validation, that metric is
+            told to the driver each time Lightning validates, and the trial ends when the driver says stop.
 
+    Returns:
+        Rows of the domain `all`: every metric that validation logs, and the costs of `run_trial`.
 
-def _fit(config: DictConfig, **forced: Any) -> tuple[LightningModule, LightningDataModule, TimedTrainer]:
-    if config.get("seed") is None:
-        raise TrialError("the config has no seed", where="seed", remedy="add it: `seed: 0`")
-    seed = int(config.seed)
-    seed_globals(seed, "split")
-    data = build(config, "data", LightningDataModule)
-    seed_globals(seed, "init")
-    model = build(config, "model", LightningModule)
-    trainer = _make_trainer(config, seed, forced)
-    seed_globals(seed, "split")  # the datamodule's setup, which Lightning calls first, draws the split
-    start = time.perf_counter()
-    trainer.fit(model, datamodule=data)
-    trainer.train_seconds = time.perf_counter() - start
-    return model, data, trainer
+    Raises:
+        Diverged: as `run_trial`.
+        Pruned: the driver said stop.
+        TrialError: a part cannot be built, there is no validation data, or validation logs nothing.
+    """
+    return _search(config)
 
 
-def _make_trainer(config: DictConfig, seed: int, forced: dict[str, Any]) -> TimedTrainer:
+def preflight_search(config: DictConfig) -> list[Row]:
+    """Try a config on one training batch and one validation batch; the rows of `validate_trial`, without meaning.
+
+    That there is a test to be had later is seen from the hooks, without a test set.
+
+    Raises:
+        TrialError: as `validate_trial`; or the module or datamodule cannot be tested.
+    """
+    return _search(config, fast_dev_run=1)
+
+
+def _confirm(config: DictConfig, **forced: Any) -> list[Row]:
+    with _conditions(config):
+        fit = _Fit(config, forced)
+        fit.train()
+        seed_globals(fit.seed, "split")  # a module that splits in every setup draws the same split again
+        fit.data.setup("test")
+        domains = list(list_domains(config, fit.data))
+        keep_apart(fit.trainer, domains)
+        folder = None if forced else fit.folder
+        rows = [row for d in domains for row in measure_domain(fit.trainer, fit.model, fit.data, d, folder)]
+        return rows + ([] if forced else _for_all(fit.measure_costs(domains[0].loader)))
+
+
+def _search(config: DictConfig, **forced: Any) -> list[Row]:
+    with _conditions(config):
+        fit = _Fit(config, forced)
+        require_validation(fit.model, fit.data)
+        metric = config.get("prune")
+        reporter = Reporter(fit.folder, metric) if metric and fit.folder else None
+        fit.train(reporter)
+        seed_globals(fit.seed, "split")
+        metrics = validate(fit.trainer, fit.model, fit.data)
+        if reporter is not None and metric in metrics:
+            reporter.tell(metrics[metric], fit.trainer.global_step)
+        return _for_all({**metrics, **fit.measure_costs(next(iter(list_loaders(fit.trainer.val_dataloaders)), None))})
+
+
+def _for_all(values: Mapping[str, float]) -> list[Row]:
+    return [{"domain": "all", "shift": CLEAN, "metric": name, "value": value} for name, value in values.items()]
+
+
+class _Fit:
+    """The parts of a trial, built and seeded, and what training them took."""
+
+    def __init__(self, config: DictConfig, forced: Mapping[str, Any]) -> None:
+        if config.get("seed") is None:
+            raise TrialError("the config has no seed", where="seed", remedy="add it: `seed: 0`")
+        self.memory, self.seed, self.seconds = PeakMemory(), int(config.seed), 0.0
+        self.folder = Path(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else None
+        seed_globals(self.seed, "split")
+        self.data: LightningDataModule = build(config, "data", LightningDataModule)
+        seed_globals(self.seed, "init")
+        self.model: LightningModule = build(config, "model", LightningModule)
+        self.guard = Guard(self.seed, config.get("diverged_above"))
+        self.trainer = _make_trainer(config, self.guard, self.folder, forced)
+        self.best: dict[str, float] = {}
+
+    def train(self, reporter: Reporter | None = None) -> None:
+        """Fit, and put the best checkpoint back where one is chosen."""
+        if reporter is not None:
+            self.trainer.callbacks.append(reporter)  # type: ignore[attr-defined]
+        seed_globals(self.seed, "split")  # the datamodule's setup, which Lightning calls first, draws the split
+        start = time.perf_counter()
+        with lightning_refusing(self.model):
+            try:
+                self.trainer.fit(self.model, datamodule=self.data)
+            except (RuntimeError, MisconfigurationException) as error:
+                if str(error).startswith(("Early stopping conditioned", "`ModelCheckpoint(monitor")):
+                    check_monitors(self.trainer)
+                raise
+        self.seconds = time.perf_counter() - start
+        check_monitors(self.trainer)
+        self.best = restore_best(self.trainer, self.model)
+
+    def measure_costs(self, loader: "DataLoader[Any] | None") -> dict[str, float]:
+        """What the run took; the latency is that of single examples of a loader, on the device that trained."""
+        batches = self.trainer.num_training_batches  # of an epoch; infinite where the data do not say
+        epochs = self.guard.batches / batches if batches < float("inf") else self.trainer.current_epoch
+        device = self.trainer.strategy.root_device
+        costs: dict[str, float] = {
+            "params": count_parameters(self.model),
+            "train_seconds": self.seconds,
+            "train_steps": self.trainer.global_step,
+            "epochs": float(epochs),
+            "samples": self.guard.samples,
+            **self.best,
+            **self.memory.read(device),
+        }
+        self.model.to(device)  # Lightning leaves it on the CPU
+        latency = measure_latency(self.model, loader) if loader is not None else {}
+        flops = count_step_flops(self.model, move_data_to_device(self.guard.first, device))
+        self.model.cpu()
+        seen = count_examples(self.guard.first)
+        if flops is not None and seen:  # the last batch of an epoch may be smaller than the first
+            costs["train_flops"] = flops * self.guard.samples / seen
+        return {**costs, **latency}
+
+
+def _make_trainer(config: DictConfig, guard: Guard, folder: Path | None, forced: Mapping[str, Any]) -> Trainer:
     settings = build(config, "trainer") if config.get("trainer") else {}
     known = [name for name in signature(Trainer).parameters if name != "self"]
     for key in settings:
         if key not in known:
             raise TrialError(f"Lightning's Trainer has no {key!r}", where="trainer", allowed=known, word=key)
     given = settings.pop("callbacks", None) or ()
-    callbacks = [*(given if isinstance(given, list | tuple) else [given]), Guard(seed)]
-    root = HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else None
-    return TimedTrainer(**{"default_root_dir": root, **QUIET, **settings, **forced, "callbacks": callbacks})
-
-
-class OneDomain(LightningDataModule):
-    """A datamodule reduced to one test set, with the hooks of the one it comes from."""
-
-    def __init__(self, data: LightningDataModule, domain: Domain) -> None:
-        super().__init__()
-        self.domain = domain
-        for hook in HOOKS:
-            setattr(self, hook, getattr(data, hook))
-
-    def test_dataloader(self) -> Any:
-        """The loader of the domain."""
-        return self.domain.loader
-
-
-def _test(trainer: Trainer, model: LightningModule, data: LightningDataModule, domain: Domain) -> Iterator[Row]:
-    """Test on one domain at a time: a metric object that the module keeps must not run on over several."""
-    with _index_given(model, domain.index):
-        (logged,) = trainer.test(model, datamodule=OneDomain(data, domain), verbose=False)
-    if not logged:
-        raise TrialError(
-            "the module logs nothing when it is tested",
-            where=f"test_step of {type(model).__name__}",
-            remedy="log the metrics there: self.log('accuracy', ...)",
-        )
-    dataset: Any = domain.loader.dataset
-    size = len(dataset) if not isinstance(dataset, IterableDataset) and hasattr(dataset, "__len__") else None
-    for metric, value in logged.items():
-        yield {"domain": domain.name, "shift": domain.shift, "metric": metric, "value": value, "n_examples": size}
-
-
-@contextmanager
-def _index_given(model: LightningModule, index: int) -> Iterator[None]:
-    """A `test_step` that asks for the index of its loader gets it; Lightning gives none where there is one loader."""
-    step = model.test_step
-    if "dataloader_idx" not in signature(step).parameters:
-        yield
-        return
-    vars(model)["test_step"] = lambda batch, batch_idx: step(batch, batch_idx, dataloader_idx=index)
+    callbacks = [*(given if isinstance(given, list | tuple) else [given]), guard]
+    keep_checkpoints_home(callbacks, folder)
     try:
-        yield
-    finally:
-        del vars(model)["test_step"]
+        trainer = Trainer(**{"default_root_dir": folder, **QUIET, **settings, **forced, "callbacks": callbacks})
+    except MisconfigurationException as error:
+        raise TrialError(f"Lightning refuses these settings: {error}", where="trainer") from error
+    if settings.get("limit_val_batches") == 0:
+        trainer.limit_val_batches = 0  # a trial run of one batch would switch it on again
+    return trainer
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No banners, tips or advice on loaders: there would be a screenful per trial."""
+def _conditions(config: DictConfig) -> Iterator[None]:
+    """Streams as the config wants them, and no banners, tips or advice: there would be a screenful per trial."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), replace_streams(config.get("streams")):
         for text in (".*does not have many workers", ".*num_workers", r".*`(val|test)_dataloader`", ".*fast_dev_run"):
             warnings.filterwarnings("ignore", text)
         warnings.filterwarnings("ignore", ".*smaller than the logging interval")
         warnings.filterwarnings("ignore", ".*treespec, LeafSpec")
+        warnings.filterwarnings("ignore", "Total length of .* across ranks is zero")
         try:
             yield
         finally:

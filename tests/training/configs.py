@@ -8,7 +8,7 @@ MOVED = {"_target_": "stranger.Moved", "by": 5.0}
 
 
 def trial_config(
-    data: str = "Points",
+    data: str | dict[str, Any] = "Points",
     model: str = "Corners",
     *,
     seed: Any = 0,
@@ -16,11 +16,12 @@ def trial_config(
     trainer: dict[str, Any] | None = None,
     **arguments: Any,
 ) -> DictConfig:
-    """A trial of five epochs; `arguments` are the model's."""
+    """A trial of five epochs; `data` is a class or a class with arguments, `arguments` are the model's."""
+    given = data if isinstance(data, dict) else {"_target_": data}
     return OmegaConf.create(
         {
             "seed": seed,
-            "data": {"_target_": f"stranger.{data}"},
+            "data": {**given, "_target_": f"stranger.{given['_target_']}"},
             "model": {"_target_": f"stranger.{model}", **arguments},
             "trainer": {"accelerator": "cpu", "max_epochs": 5, **(trainer or {})},
             "domains": domains,

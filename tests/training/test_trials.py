@@ -39,7 +39,18 @@ def test_what_belongs_to_the_run_stands_in_the_domain_all() -> None:
     assert cost["params"] == 2 * 4 + 4
     assert cost["train_steps"] == 5 * 64 / 16
     assert 0 < cost["train_seconds"] < 60
+    assert (cost["epochs"], cost["samples"]) == (5, 5 * 64)
+    forward = 2 * 16 * 2 * 4  # of a batch of 16 through a linear layer, 2 to 4; as much again for its gradient
+    assert cost["train_flops"] == 2 * forward * cost["train_steps"]
     assert {"latency_p50_ms", "latency_p95_ms"} <= set(cost)
+
+
+def test_an_epoch_that_was_cut_short_counts_in_part() -> None:
+    rows = run_trial(trial_config(trainer={"max_epochs": -1, "max_steps": 6, "accumulate_grad_batches": 2}))
+    cost = {r["metric"]: r["value"] for r in rows if r["domain"] == "all"}
+    assert (cost["train_steps"], cost["epochs"], cost["samples"]) == (6, 3, 192)
+    cost = {r["metric"]: r["value"] for r in run_trial(trial_config(trainer={"max_epochs": -1, "max_steps": 6}))}
+    assert (cost["train_steps"], cost["epochs"], cost["samples"]) == (6, 1.5, 96)
 
 
 def test_an_own_shift_and_an_own_objective_enter_by_target() -> None:
@@ -126,9 +137,31 @@ def test_nothing_is_printed_and_nothing_written(
 
 
 def test_the_config_may_ask_for_callbacks() -> None:
-    timer = {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "x", "check_on_train_epoch_end": True}
-    with pytest.raises(RuntimeError, match="Early stopping conditioned on metric `x`"):
-        run_trial(trial_config(trainer={"callbacks": [timer]}))
+    timer = {"_target_": "lightning.pytorch.callbacks.Timer", "duration": {"seconds": 0}}
+    rows = run_trial(trial_config(trainer={"callbacks": [timer]}))
+    assert {r["metric"]: r["value"] for r in rows}["train_steps"] < 20
+
+
+def test_one_stream_of_a_trial_may_have_a_seed_of_its_own() -> None:
+    def begin(**streams: int) -> tuple[torch.Tensor, torch.Tensor]:
+        config = trial_config(model="Remembers", seed=1)
+        config.streams = streams
+        run_trial(config)
+        return stranger().Remembers.weights, stranger().Remembers.order
+
+    (weights, order), varied, shuffled, again = begin(), begin(init=7), begin(order=7), begin()
+    assert not torch.equal(varied[0], weights)
+    assert torch.equal(varied[1], order)
+    assert torch.equal(shuffled[0], weights)
+    assert not torch.equal(shuffled[1], order)
+    assert torch.equal(again[0], weights)
+
+
+def test_an_unknown_stream_is_found_by_the_preflight() -> None:
+    config = trial_config()
+    config.streams = {"oder": 1}
+    with pytest.raises(TrialError, match="did you mean 'order'"):
+        preflight(config)
 
 
 def test_no_test_example_was_trained_on_where_every_setup_draws_the_split() -> None:

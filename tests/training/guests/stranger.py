@@ -162,3 +162,110 @@ class Remembers(Corners):
     def training_step(self, batch: list, batch_idx: int) -> torch.Tensor:
         Remembers.order = torch.cat([Remembers.order, batch[0][:, 0]])
         return super().training_step(batch, batch_idx)
+
+
+class Validated(Points):
+    """The same with held-out training data; whoever sets up, makes or reads its test sets is told off."""
+
+    def __init__(self, sealed: bool = True, tests: str = "own") -> None:
+        super().__init__()
+        self.sealed, self.tests, self.held_out = sealed, tests, make_points(32, 5)
+
+    def setup(self, stage: str) -> None:
+        if stage == "test" and self.sealed:
+            raise AssertionError("the seal is broken: set up for testing")
+
+    def val_dataloader(self) -> object:
+        return DataLoader(self.held_out, batch_size=16)
+
+    def test_dataloader(self) -> object:
+        if self.sealed:
+            raise AssertionError("the seal is broken: test data asked for")
+        if self.tests == "own":
+            return super().test_dataloader()
+        same = self.held_out if self.tests == "same" else make_points(32, 5)
+        return {"home": DataLoader(same, batch_size=16)}
+
+
+class TwiceValidated(Validated):
+    """The same with two validation loaders."""
+
+    def val_dataloader(self) -> object:
+        return [DataLoader(self.held_out, batch_size=16), DataLoader(make_points(16, 6), batch_size=16)]
+
+
+class NothingHeldOut(Validated):
+    """The same without any validation data."""
+
+    def val_dataloader(self) -> object:
+        return []
+
+
+class Judged(Corners):
+    """Logs when it is validated, too; `tells` says which loader of several a name is from."""
+
+    def __init__(self, tells: bool = True, bad_from: int = 10**9, **settings: object) -> None:
+        super().__init__(**settings)
+        self.tells, self.bad_from = tells, bad_from
+
+    def validation_step(self, batch: list, batch_idx: int, dataloader_idx: int = 0) -> None:
+        logits = self(batch[0])
+        right = (logits.argmax(1) == batch[1]).float().mean()
+        worth = right - (self.global_step >= self.bad_from) * 2.0
+        self.log("val_hits", worth, batch_size=len(batch[1]), add_dataloader_idx=self.tells)
+
+
+class SilentlyValidated(Corners):
+    """Validates and logs nothing."""
+
+    def validation_step(self, batch: list, batch_idx: int) -> None:
+        self(batch[0])
+
+
+class Hoarder(Judged):
+    """Keeps an object among its hyperparameters, where a checkpoint would have to pickle it."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(**settings)
+        self.save_hyperparameters({"data": make_points(4, 7)})
+
+
+class Undefined(Judged):
+    """Its validation metric is no number."""
+
+    def validation_step(self, batch: list, batch_idx: int) -> None:
+        self.log("val_hits", torch.tensor(float("nan")), batch_size=len(batch[1]))
+
+
+class Untested(Judged):
+    """Cannot be tested."""
+
+    test_step = LightningModule.test_step
+
+
+class FailsWhenTested(Corners):
+    """Breaks on its first test batch."""
+
+    def test_step(self, batch: list, batch_idx: int) -> None:
+        raise ZeroDivisionError
+
+
+class SplitsForItself(LightningDataModule):
+    """Draws its split in every `setup`, for validation, and remembers which examples it handed out for what."""
+
+    trained: ClassVar[set] = set()
+    validated: ClassVar[set] = set()
+
+    def setup(self, stage: str) -> None:
+        self.train, self.held_out = random_split(make_points(100, 4), [60, 40])
+
+    def train_dataloader(self) -> DataLoader:
+        SplitsForItself.trained = set(self.train.indices)
+        return DataLoader(self.train, batch_size=20, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        SplitsForItself.validated = set(self.held_out.indices)
+        return DataLoader(self.held_out, batch_size=20)
+
+    def test_dataloader(self) -> object:
+        raise AssertionError("the seal is broken: test data asked for")
