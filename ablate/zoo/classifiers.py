@@ -12,7 +12,8 @@ from torchmetrics.classification import MulticlassAccuracy
 class Perceptron(LightningModule):
     """A multilayer perceptron over flattened pictures.
 
-    Logs `accuracy` and `nll` (mean cross-entropy, nats) when tested, whatever it was trained with.
+    Logs `accuracy` and `nll` (mean cross-entropy, nats) when tested, whatever it was trained with, and `val_accuracy`
+    and `val_nll` when validated.
 
     Args:
         objective: (logits, labels) -> loss.
@@ -49,15 +50,21 @@ class Perceptron(LightningModule):
         pictures, labels = batch
         return self.objective(self(pictures), labels)
 
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """`val_accuracy` and `val_nll` of a batch, averaged by Lightning over the validation set."""
+        self._log_scores(batch, "val_")
+
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Accuracy and cross-entropy of a batch, averaged by Lightning over the test set."""
+        self._log_scores(batch, "")
+
+    def _log_scores(self, batch: tuple[Tensor, Tensor], prefix: str) -> None:
         pictures, labels = batch
         logits = self(pictures)
         self.accuracy(logits, labels)
-        self.log("accuracy", self.accuracy, on_step=False, on_epoch=True)
-        self.log(
-            "nll", nn.functional.cross_entropy(logits, labels), on_step=False, on_epoch=True, batch_size=len(labels)
-        )
+        self.log(f"{prefix}accuracy", self.accuracy, on_step=False, on_epoch=True)
+        nll = nn.functional.cross_entropy(logits, labels)
+        self.log(f"{prefix}nll", nll, on_step=False, on_epoch=True, batch_size=len(labels))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW."""

@@ -42,7 +42,10 @@ def split_test() -> tuple[NDArray[np.int64], TensorDataset]:
 
 def spoil_labels(labels: Tensor, share: float, seed: int) -> Tensor:
     """Symmetric label noise: a share of the labels, drawn from the seed, becomes another class at random."""
-    rng = np.random.default_rng(derive_seed(seed, "label"))
+    return _spoil(labels, share, np.random.default_rng(derive_seed(seed, "label")))
+
+
+def _spoil(labels: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     chosen = rng.permutation(len(labels))[: round(share * len(labels))]
     spoilt = labels.clone()
     moves = torch.from_numpy(rng.integers(1, CLASSES, len(chosen)))
@@ -64,20 +67,42 @@ def keep_consistent(pictures: Tensor, labels: Tensor, neighbours: int, folds: in
     return kept
 
 
-@cache
 def draw_training_set(seed: int, size: int, noise: float, clean: bool, neighbours: int) -> tuple[Tensor, Tensor]:
     """Pictures and labels that a seed draws: `size` rows, a share `noise` of the labels wrong, suspicious ones dropped.
 
     Kept per process: cells of one seed train on the same rows with the same wrong labels.
     """
-    pool, _ = split_test()
-    rows = np.random.default_rng(derive_seed(seed, "split")).permutation(pool)[:size]
+    return _draw(derive_seed(seed, "split"), derive_seed(seed, "label"), size, noise, clean, neighbours)
+
+
+@cache  # by the streams' seeds, of which a trial may replace one
+def _draw(
+    split_seed: int, label_seed: int, size: int, noise: float, clean: bool, neighbours: int
+) -> tuple[Tensor, Tensor]:
+    rows = _shuffle_pool(split_seed)[:size]
     pictures, truth = load_digits()
-    chosen, labels = pictures[rows], spoil_labels(truth[rows], noise, seed)
+    chosen, labels = pictures[rows], _spoil(truth[rows], noise, np.random.default_rng(label_seed))
     if clean:
         kept = torch.from_numpy(keep_consistent(chosen, labels, neighbours))
         chosen, labels = chosen[kept], labels[kept]
     return chosen, labels
+
+
+def draw_validation_set(seed: int, size: int, validation: int) -> TensorDataset:
+    """Pictures with true labels, `validation` of the pool's rows that the seed leaves when `size` are trained on.
+
+    Raises:
+        ValueError: the pool has fewer.
+    """
+    left = _shuffle_pool(derive_seed(seed, "split"))[size:]
+    if not 0 <= validation <= len(left):
+        raise ValueError(f"validation is {validation}, but training leaves {len(left)} of the pool's pictures")
+    pictures, truth = load_digits()
+    return TensorDataset(pictures[left[:validation]], truth[left[:validation]])
+
+
+def _shuffle_pool(split_seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(split_seed).permutation(split_test()[0])
 
 
 class Batches(IterableDataset[tuple[Tensor, Tensor]]):
@@ -127,6 +152,10 @@ class Digits(LightningDataModule):
         size: training examples before cleaning.
         neighbours: how many neighbours vote when cleaning.
         batch_size: examples per training batch.
+        validation: pictures to validate on, of those that the seed does not draw for training, with true labels.
+
+    Raises:
+        ValueError: training leaves fewer pictures than `validation`.
     """
 
     def __init__(
@@ -138,15 +167,21 @@ class Digits(LightningDataModule):
         size: int = 900,
         neighbours: int = 10,
         batch_size: int = 64,
+        validation: int = 0,
     ) -> None:
         super().__init__()
         self.seed, self.labels, self.augment, self.noise = seed, labels, augment, noise
         self.size, self.neighbours, self.batch_size = size, neighbours, batch_size
+        self.held_out = draw_validation_set(seed, size, validation)
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Batches of the rows that the seed drew."""
         drawn = draw_training_set(self.seed, self.size, self.noise, self.labels == "cleaned", self.neighbours)
         return DataLoader(Batches(*drawn, self.batch_size, self.augment, self.seed), batch_size=None)
+
+    def val_dataloader(self) -> list[DataLoader[tuple[Tensor, ...]]]:
+        """The pictures held out, in one batch; no loader where there are none."""
+        return [DataLoader(self.held_out, batch_size=len(self.held_out))] if len(self.held_out) else []
 
     def test_dataloader(self) -> dict[str, DataLoader[tuple[Tensor, ...]]]:
         """The fixed test set, as the domain `digits`."""

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from ablate.training.streams import make_generator
+from ablate.training import run_trial
+from ablate.training.streams import derive_seed, make_generator, replace_streams
 from ablate.zoo.digits import (
     TEST_SIZE,
     Digits,
@@ -115,3 +117,49 @@ def test_augmentation_changes_pictures_a_little_and_each_time_anew() -> None:
     assert float(once.min()) >= 0
     assert float(once.max()) <= 1
     assert torch.equal(once, jitter(pictures, make_generator(0, "augmentation")))
+
+
+def test_the_rows_are_the_first_of_the_pool_in_the_seeds_order() -> None:
+    rows = np.random.default_rng(derive_seed(4, "split")).permutation(split_test()[0])[:900]
+    assert torch.equal(draw_training_set(4, clean=False, **DRAW)[0], load_digits()[0][rows])
+
+
+def test_what_is_held_out_is_neither_trained_nor_tested_on_and_has_its_true_labels() -> None:
+    pictures, truth = load_digits()
+    label_of = dict(zip(rows_of(pictures), truth.tolist(), strict=True))
+    (loader,) = Digits(2, validation=297).val_dataloader()
+    ((held_out, labels),) = loader
+    seen = {*rows_of(draw_training_set(2, clean=False, **DRAW)[0]), *rows_of(split_test()[1].tensors[0])}
+    assert len(held_out) == 297
+    assert not seen & set(rows_of(held_out))
+    assert [label_of[row] for row in rows_of(held_out)] == labels.tolist()
+    assert rows_of(held_out)[:50] == rows_of(Digits(2, validation=50).held_out.tensors[0])
+
+
+def test_no_more_can_be_held_out_than_is_left() -> None:
+    assert Digits(0).val_dataloader() == []
+    with pytest.raises(ValueError, match="validation is 298, but training leaves 297"):
+        Digits(0, validation=298)
+
+
+def test_a_replaced_stream_changes_its_own_draws_alone() -> None:
+    plain = draw_training_set(0, clean=False, **DRAW)
+    with replace_streams({"label": 1}):
+        pictures, labels = draw_training_set(0, clean=False, **DRAW)
+    assert torch.equal(pictures, plain[0])
+    assert not torch.equal(labels, plain[1])
+    with replace_streams({"split": 1}):
+        assert not torch.equal(draw_training_set(0, clean=False, **DRAW)[0], pictures)
+    assert all(map(torch.equal, draw_training_set(0, clean=False, **DRAW), plain))
+
+
+def test_validation_changes_nothing_that_is_trained() -> None:
+    def trained(validation: int) -> list[object]:
+        data = {"_target_": "ablate.zoo.digits.Digits", "seed": 1, "augment": True, "validation": validation}
+        model = {"_target_": "ablate.zoo.classifiers.Perceptron", "width": 24, "depth": 1, "learning_rate": 0.008}
+        objective = {"_target_": "torch.nn.CrossEntropyLoss"}
+        trainer = {"accelerator": "cpu", "max_steps": 30}
+        config = {"seed": 1, "data": data, "model": {**model, "objective": objective}, "trainer": trainer}
+        return [row for row in run_trial(OmegaConf.create(config)) if row["domain"] != "all"]
+
+    assert trained(0) == trained(100)
