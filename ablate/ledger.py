@@ -11,7 +11,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -88,7 +88,13 @@ class Ledger:
     @cached_property
     def study(self) -> optuna.Study:
         """The Optuna study; opened when first used, so that a plan that is refused leaves no trace in the books."""
-        return _open_study(self._folder / "runs" / JOURNAL, self.plan)
+        return optuna.create_study(
+            study_name=study_name(self.plan),
+            storage=open_storage(self._folder),
+            direction=self.plan.direction,
+            sampler=optuna.samplers.RandomSampler(seed=0),  # never consulted: every parameter is fixed by the plan
+            load_if_exists=True,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -208,27 +214,26 @@ def _choice(factor: Factor, level: Level) -> Level:
     return level if len(set(factor.levels)) == len(factor.levels) else level_name(level)
 
 
-def _open_study(path: Path, plan: Plan) -> optuna.Study:
+def open_storage(folder: Path) -> JournalStorage:
+    """The journal of a study's folder, mended or, where it cannot be read, set aside; for the holder of the lock."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = folder / "runs" / JOURNAL
     repair_journal(path)
     # The driver's lock is ours, so a lock of Optuna's own that is still there was left by a dead process.
     with suppress(FileNotFoundError):
         path.with_name(path.name + ".lock").unlink()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        make: Callable[[], JournalStorage] = lambda: JournalStorage(JournalFileBackend(str(path)))  # noqa: E731
         try:
-            storage = make()
+            return JournalStorage(JournalFileBackend(str(path)))
         except Exception:  # noqa: BLE001 - an unreadable journal is set aside; the records rebuild it
             path.replace(path.with_name(f"{path.name}.unreadable-{time.time_ns()}"))
-            storage = make()
-        return optuna.create_study(
-            study_name=f"{plan.name}-{plan.hash[:8]}",
-            storage=storage,
-            direction=plan.direction,
-            sampler=optuna.samplers.RandomSampler(seed=0),  # never consulted: every parameter is fixed by the plan
-            load_if_exists=True,
-        )
+            return JournalStorage(JournalFileBackend(str(path)))
+
+
+def study_name(plan: Plan) -> str:
+    """What a plan's study is called in the journal."""
+    return f"{plan.name}-{plan.hash[:8]}"
 
 
 def repair_journal(path: Path) -> int:
