@@ -68,8 +68,12 @@ def test_a_validation_set_that_is_a_test_set_is_refused(tests: str, function: An
     data = {"_target_": "Validated", "sealed": False, "tests": tests}
     with pytest.raises(TrialError, match="the validation set is the test set of the domain 'home'"):
         function(trial_config(data, "Judged"))
-    assert function(trial_config(data, "Judged", trainer={"limit_val_batches": 0})), "nothing is validated"
-    assert function(trial_config({**data, "tests": "own"}, "Judged"))
+
+
+@pytest.mark.parametrize(("tests", "limit"), [("same", 0), ("own", 1.0)], ids=["nothing validated", "apart"])
+def test_a_test_set_that_nothing_is_chosen_by_is_measured(tests: str, limit: float) -> None:
+    data = {"_target_": "Validated", "sealed": False, "tests": tests}
+    assert preflight(trial_config(data, "Judged", trainer={"limit_val_batches": limit}))
 
 
 def test_validation_sees_the_split_that_was_trained_with() -> None:

@@ -158,7 +158,7 @@ def test_validation_changes_nothing_that_is_trained() -> None:
         data = {"_target_": "ablate.zoo.digits.Digits", "seed": 1, "augment": True, "validation": validation}
         model = {"_target_": "ablate.zoo.classifiers.Perceptron", "width": 24, "depth": 1, "learning_rate": 0.008}
         objective = {"_target_": "torch.nn.CrossEntropyLoss"}
-        trainer = {"accelerator": "cpu", "max_steps": 30}
+        trainer = {"accelerator": "cpu", "max_steps": 15}
         config = {"seed": 1, "data": data, "model": {**model, "objective": objective}, "trainer": trainer}
         return [row for row in run_trial(OmegaConf.create(config)) if row["domain"] != "all"]
 
