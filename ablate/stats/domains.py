@@ -107,7 +107,7 @@ def answer_robustness(inquiry: Inquiry) -> Iterator[Result]:
     Raises:
         PlanError: no clean group is declared, or there is none of that name.
     """
-    layout, clean = inquiry.layout, inquiry.plan.analysis.clean
+    layout, clean = inquiry.layout.measured, inquiry.plan.analysis.clean
     if clean not in layout.groups:
         what = f"there is no domain group {clean!r}" if clean else "no clean domain group is declared"
         raise PlanError(what, where="analysis.clean", allowed=layout.groups, word=clean)

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from ablate.errors import PlanError
 from ablate.factors import Cell
-from ablate.stats.budgets import TuningBudget
+from ablate.stats.budgets import INDEPENDENT, TuningBudget
 from ablate.stats.contrasts import Contrast
 from ablate.stats.crossed import Array, Crossed
 from ablate.stats.gains import DESCRIBED, behind
 from ablate.stats.inquiries import Inquiry
 from ablate.stats.layouts import Layout
 from ablate.stats.parts import select_part
-from ablate.stats.refusals import MISSING_DOMAINS, NO_TRIALS, NOT_ESTIMABLE, TWO_RUNS, Refusal
+from ablate.stats.refusals import DEPENDENT_TRIALS, MISSING_DOMAINS, NO_TRIALS, NOT_ESTIMABLE, TWO_RUNS, Refusal
 from ablate.stats.results import Result
 from ablate.stats.tradeoffs import Exact, compare_costs, share_front
 
@@ -32,6 +32,7 @@ def answer_cost(inquiry: Inquiry) -> Iterator[Result]:
         if cost not in known:
             what = f"no run has a cost {cost!r}" if cost else "no cost is declared"
             raise PlanError(what, where="analysis.costs", allowed=known, word=cost)
+    inquiry = replace(inquiry, layout=inquiry.layout.measured)
     tables = {cost: _table(inquiry, cost) for cost in costs}
     for cost, table in tables.items():
         for contrast in inquiry.leading:
@@ -120,19 +121,29 @@ def _front(inquiry: Inquiry, tables: dict[str, Array]) -> Iterator[Result]:
 def answer_tuning(inquiry: Inquiry) -> Iterator[Result]:
     """The best score to expect of 1, 2, 4, ... tuning trials of every cell, and its distance to the baseline cell's.
 
+    Where a study was tuned, its plan names the sampler and what was optimised. A trial that failed counts as the worst
+    (`ablate.stats.searches`). With a pruner, which trials ran to their end depended on the others.
+
     Raises:
-        PlanError: the sampler is not declared, or its trials are not independent.
+        PlanError: (frames) the sampler is not declared, or its trials are not independent.
     """
-    analysis, direction = inquiry.plan.analysis, inquiry.plan.direction
-    method = TuningBudget(str(analysis.sampler), direction, level=1 - analysis.alpha)
+    analysis, tuning = inquiry.plan.analysis, inquiry.plan.tuning
     searched = {cell: _searched(inquiry, cell) for cell in inquiry.layout.cells}
+    if tuning is not None and tuning.scope == "inherited":  # by all others of the cell that was tuned
+        searched = {cell: values for cell, values in searched.items() if len(values)}
     most = min((len(values) for values in searched.values()), default=0)
-    if most < 3:
-        question = Contrast("tuning", "best of n", "every cell", "", {})
-        yield inquiry.result(question, "these_domains", NO_TRIALS.about(f"the fewest are {most}"))
+    refusal = NO_TRIALS.about(f"the fewest are {most}") if most < 3 else None
+    if tuning is not None and most and (tuning.sampler not in INDEPENDENT or tuning.pruner != "none"):
+        refusal = DEPENDENT_TRIALS.about(f"sampler {tuning.sampler}, pruner {tuning.pruner}")
+    if tuning is None:
+        method = TuningBudget(str(analysis.sampler), inquiry.plan.direction, level=1 - analysis.alpha)
+    elif refusal is None:
+        method = TuningBudget(tuning.sampler, tuning.objectives[0].direction, level=1 - analysis.alpha)
+    if refusal is not None:
+        yield inquiry.result(Contrast("tuning", "best of n", "every cell", "", {}), "these_domains", refusal)
         return
     budgets = [2**i for i in range(most.bit_length())]
-    first, *_ = inquiry.layout.cells
+    first, *_ = searched
     for cell, values in searched.items():
         curves = [(method(values, budgets, inquiry.rng), "score", "")]
         if cell != first:

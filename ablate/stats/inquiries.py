@@ -243,9 +243,12 @@ class Inquiry:
         return replace(made, refusal=refusal, components=None, pivot=None, ends=None, p=nan)
 
     def _worst_case(self, layout: Layout, contrast: Contrast, refusal: Refusal | None) -> str:
-        if self.bounds is None or refusal is None or refusal.code != UNEQUAL_FAILURES.code:
+        """What failed runs might make of the estimate: where they forbid a test, or the plan left diverged ones out."""
+        bounds, lost = self.bounds or self.source.bounds, layout.failed[layout.weigh(contrast.weights) != 0].any()
+        refused = refusal is not None and refusal.code == UNEQUAL_FAILURES.code
+        if bounds is None or not (refused or (lost and self.source.bounds is not None)):
             return ""
-        low, high = bound_worst_case(layout, contrast.weights, self.bounds)
+        low, high = bound_worst_case(layout, contrast.weights, bounds)
         return f"worst case of the failed runs: estimate between {low:.4g} and {high:.4g}"
 
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ablate.factors import Cell
 from ablate.stats.crossed import Array
-from ablate.stats.refusals import FOLDS, SELECTED, Refusal
-from ablate.stats.sources import Source
+from ablate.stats.duplicates import Duplicates
+from ablate.stats.refusals import FOLDS, IDENTICAL_RUNS, SELECTED, Refusal
+from ablate.stats.sources import TRIED, Source
 from ablate.stats.tabulations import Crossing, Tabulation, arrange
 
 
@@ -30,10 +31,13 @@ class Layout:
         names: the names of all runs of the source.
         planned, complete, failed: runs per cell.
         problems: per cell, what is wrong with its runs: refusal -> what it is about.
-        tried: per cell, the tuning trials spent on it; NaN where unknown.
+        spent: budget (tuning trials, steps, ...) -> per cell, the mean over its complete runs; NaN where unknown.
+        tolerance: the share by which budgets of compared cells may differ.
         hashes: per cell, item -> the test data its runs were measured on, where known.
         blocked: whether the run axis is the blocks.
         crossing: `crossed`: every run has a score on every group; `nested`: every run on one; else `partial`.
+        imputed: per run of the source, whether its scores are those that the plan gives to diverged runs.
+        alike: pairs of cells (their places) that are the same run by run, and which runs.
         errors: cells × groups, the test-set standard error of one run's score, or None where unknown.
     """
 
@@ -48,11 +52,29 @@ class Layout:
     complete: NDArray[np.int_]
     failed: NDArray[np.int_]
     problems: tuple[Mapping[Refusal, str], ...]
-    tried: Array
+    spent: Mapping[str, Array]
+    tolerance: float
     hashes: tuple[Mapping[int, set[str]], ...]
     blocked: bool
     crossing: Crossing
+    imputed: NDArray[np.bool_]
+    alike: Mapping[tuple[int, int], str]
     errors: Array | None = None
+
+    @property
+    def measured(self) -> "Layout":
+        """The same without the scores that diverged runs were given: beside those nothing of such a run is known."""
+        given = (self.owners >= 0) & np.append(self.imputed, False)[self.owners]
+        if not given.any():
+            return self
+        lost = np.array([len(np.unique(own[there])) for own, there in zip(self.owners, given, strict=True)])
+        return replace(
+            self,
+            scores=np.where(given, nan, self.scores),
+            owners=np.where(given, -1, self.owners),
+            complete=self.complete - lost,
+            failed=self.failed + lost,
+        )
 
     def only(self, group: str) -> "Layout":
         """The same runs, on one domain group."""
@@ -77,14 +99,17 @@ def build_layouts(source: Source) -> Iterator[Layout]:
     plan = source.plan
     strata = [f for f in plan.factors if f.role == "across"]
     inner = [f.key for f in plan.factors if f.role == "factor"]
+    duplicates = Duplicates.of(source)
     for combination in product(*(f.levels for f in strata)):
         levels = dict(zip([f.key for f in strata], combination, strict=True))
         cells = [cell for cell in plan.cells if cell.agrees(levels)]
         if cells:
-            yield _build(source, levels, cells, inner)
+            yield _build(source, levels, cells, inner, duplicates)
 
 
-def _build(source: Source, levels: Mapping[str, object], cells: list[Cell], inner: list[str]) -> Layout:
+def _build(
+    source: Source, levels: Mapping[str, object], cells: list[Cell], inner: list[str], duplicates: Duplicates
+) -> Layout:
     place_of = {cell: i for i, cell in enumerate(cells)}
     place = np.array([place_of.get(cell, -1) for cell in source.runs["cell"]], int)
     status = source.runs["status"].to_numpy()
@@ -101,6 +126,8 @@ def _build(source: Source, levels: Mapping[str, object], cells: list[Cell], inne
     for i, cell in enumerate(cells):
         mine = np.flatnonzero(place[complete] == i)
         found = table.problems(mine, str(cell))
+        if cell in duplicates.copies:
+            found.setdefault(IDENTICAL_RUNS, duplicates.copies[cell])
         if not len(mine) and cell in searched:
             found[SELECTED] = str(cell)
         if source.folds == "undeclared":
@@ -108,7 +135,6 @@ def _build(source: Source, levels: Mapping[str, object], cells: list[Cell], inne
         elif source.folds == "declared" and crossing == "partial":
             found[FOLDS] = "a fold belongs to one domain"
         problems.append(found)
-    tried = source.runs["hpo_trials"].to_numpy(float)
     return Layout(
         stratum=str(Cell({k: str(v) for k, v in levels.items()})),
         levels=levels,
@@ -121,14 +147,30 @@ def _build(source: Source, levels: Mapping[str, object], cells: list[Cell], inne
         complete=counts["complete"],
         failed=counts["failed"],
         problems=tuple(problems),
-        tried=np.array([_mean(tried[(place == i) & (status == "complete")]) for i in range(len(cells))]),
+        spent={name: _spend(source, name, place[complete], complete, len(cells)) for name in source.plan.budget.equal},
+        tolerance=source.plan.budget.tolerance,
         hashes=table.hashes(place[complete], len(cells)),
         blocked=blocked,
         crossing=crossing,
+        imputed=source.imputed,
+        alike={
+            (place_of[one], place_of[other]): text
+            for (one, other), text in duplicates.alike.items()
+            if one in place_of and other in place_of
+        },
         errors=table.errors(place[complete], len(cells)),
     )
 
 
-def _mean(values: Array) -> float:
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else nan
+def _spend(source: Source, budget: str, place: NDArray[np.int_], runs: NDArray[np.int_], n_cells: int) -> Array:
+    """Per cell, the mean of a budget over its complete runs (at these places) of which it is known; else NaN."""
+    spent = np.full(len(source.runs), nan)
+    if budget == TRIED:
+        spent = source.runs[TRIED].to_numpy(float)
+    else:
+        rows = source.whole[source.whole["metric"] == budget]
+        spent[rows["run"].to_numpy(int)] = rows["value"].to_numpy(float)
+    known = ~np.isnan(spent[runs])
+    n = np.bincount(place[known], minlength=n_cells)
+    total = np.bincount(place[known], spent[runs][known], minlength=n_cells)
+    return np.where(n > 0, total / np.maximum(n, 1), nan)

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ablate.records import WHOLE
+from ablate.stats.duplicates import COINCIDENCE, SURE, find_twins
 from ablate.stats.refusals import (
     FOLDS,
     IDENTICAL_RUNS,
@@ -21,16 +21,15 @@ from ablate.stats.refusals import (
     OTHER_TEST_DATA,
     PSEUDO_REPLICATES,
     SELECTED,
+    UNEQUAL_BUDGETS,
     UNEQUAL_FAILURES,
-    UNEQUAL_TUNING,
     Refusal,
 )
-from ablate.stats.rosters import Codes, Roster, enrol
-from ablate.stats.tabulations import COINCIDENCE
+from ablate.stats.rosters import Roster, enrol
 
 Severity = Literal["error", "warning", "note"]
 SHOWN = 12  # places that a lint names
-MAYBE, SURE = 0.05, 0.001  # pairs of runs that would agree by chance, below which they are named
+MAYBE = 0.05  # pairs of runs that would agree by chance, below which they are named
 LISTED = 50_000_000  # combinations of levels, or of cells and places, among which the missing ones are looked for
 
 
@@ -97,55 +96,16 @@ def find_identical_runs(roster: Roster) -> list[Lint]:
     """Runs with the same scores, bit for bit, under two names: in one cell or in two.
 
     Coarse scores (right or wrong, tenths) agree by chance: runs are named only where fewer than `MAYBE` such pairs
-    would be expected (see `_agree`), and for certain where fewer than `SURE` would, or where all scores are one.
+    would be expected, and for certain where fewer than `SURE` would, or where all scores are one.
     """
     rows = np.flatnonzero(np.isfinite(roster.value))
     if not roster.has_runs or not len(rows):
         return []
-    rows = rows[np.argsort(roster.unit[rows], kind="stable")]
-    starts = np.flatnonzero(np.diff(roster.unit[rows], prepend=-1))
-    marks = _mix(roster.place[rows].astype(np.uint64), roster.value[rows].view(np.uint64))
-    sums = np.add.reduceat(marks, starts)  # wraps: a sum of hashes does not depend on the order of rows
-    sizes = np.diff(starts, append=len(rows))
-    runs = pd.DataFrame({"sum": sums, "size": sizes, "unit": roster.unit[rows][starts]})
-    twins = runs[runs.duplicated(["sum", "size"], keep=False)].sort_values(["sum", "size", "unit"])
-    if twins.empty:
-        return []
-    values = np.unique(roster.value[rows], return_counts=True)[1]
-    expected = len(runs) * (len(runs) - 1) / 2 * _agree(values, marks, roster.place[rows]) ** twins["size"]
-    few, alike = twins["size"] < COINCIDENCE, len(values) == 1
-    twins = twins[np.where(few, len(values) > len(rows) / 2, alike | (expected < MAYBE))]
-    sets = sorted(tuple(units) for _, units in twins.groupby(["sum", "size"])["unit"])
-    about = [" = ".join(roster.name_unit(unit) for unit in units) for units in sets]
-    severity: Severity = "error" if bool((~few & (alike | (expected < SURE))).any()) else "warning"
-    return _make(IDENTICAL_RUNS, "runs have the same scores, bit for bit", severity, about)
-
-
-def _agree(values: Codes, marks: NDArray[np.uint64], place: Codes) -> float:
-    """How often two scores agree by chance: in the whole table or, if that is more, of one place.
-
-    Items that are hard, or easy, for every run make runs agree more often than the scores of the table do. The mean
-    over places is geometric, so that its power is the chance for all of them; places with fewer than five runs say
-    little of it and are left out.
-    """
-    whole = (values * (values - 1.0)).sum() / max(values.sum() * (values.sum() - 1.0), 1.0)
-    first, counts = np.unique(marks, return_index=True, return_counts=True)[1:]
-    runs = np.bincount(place).astype(np.float64)
-    ties = np.bincount(place[first], counts * (counts - 1.0), minlength=len(runs))
-    many = runs >= 5
-    rates = np.maximum(ties[many], 2.0) / (runs[many] * (runs[many] - 1.0))
-    return float(max(whole, np.exp(np.log(rates).mean()) if many.any() else 0.0))
-
-
-def _mix(place: NDArray[np.uint64], bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A 64-bit hash of pairs (the finaliser of SplitMix64, twice)."""
-    made = bits
-    for salt in (place * np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)):
-        made = made ^ salt
-        made = (made ^ (made >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        made = (made ^ (made >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        made = made ^ (made >> np.uint64(31))
-    return made
+    found = find_twins(roster.unit[rows], roster.place[rows], roster.value[rows])
+    named = [t for t in found.twins if (t.expected < MAYBE if t.size >= COINCIDENCE else found.varied)]
+    about = [" = ".join(roster.name_unit(unit) for unit in twins.runs) for twins in named]
+    sure = any(twins.size >= COINCIDENCE and twins.expected < SURE for twins in named)
+    return _make(IDENTICAL_RUNS, "runs have the same scores, bit for bit", "error" if sure else "warning", about)
 
 
 def find_repeated_rows(roster: Roster) -> list[Lint]:
@@ -231,7 +191,7 @@ def compare_budgets(roster: Roster) -> list[Lint]:
     """Cells that were tuned with other budgets, or trained to other budgets, than the rest."""
     remedy = "compare cells at the same budget"
     return [
-        *_compare_budgets(roster, "hpo_trials", UNEQUAL_TUNING, "tuning budgets differ between cells", "error"),
+        *_compare_budgets(roster, "hpo_trials", UNEQUAL_BUDGETS, "tuning budgets differ between cells", "error"),
         *_compare_budgets(roster, "budget", ("L08", remedy), "cells ran to different budgets", "warning"),
     ]
 

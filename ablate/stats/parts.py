@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablate.factors import Cell
-from ablate.stats.crossed import Array
+from ablate.stats.crossed import ROUNDING, Array
 from ablate.stats.layouts import Layout
 from ablate.stats.refusals import (
     FOLDS,
@@ -20,8 +20,8 @@ from ablate.stats.refusals import (
     PSEUDO_REPLICATES,
     SELECTED,
     TWO_RUNS,
+    UNEQUAL_BUDGETS,
     UNEQUAL_FAILURES,
-    UNEQUAL_TUNING,
     Refusal,
 )
 
@@ -65,7 +65,7 @@ def select_part(layout: Layout, contrast: Mapping[Cell, float], pooled: bool, *,
     weights = layout.weigh(contrast)
     used = np.asarray(weights != 0)
     sound = np.array([not problems for problems in layout.problems])
-    rows = used | ((layout.complete > 0) & sound) if pooled else used
+    rows = used | ((layout.complete > 0) & sound & _differ(layout, used)) if pooled else used
     if layout.blocked and layout.crossing == "nested":  # a block is whole, or not, in each domain for itself
         layout = _within(layout, ~np.isnan(layout.scores[used]).any(0))
     present = ~np.isnan(layout.scores)
@@ -100,6 +100,14 @@ def select_part(layout: Layout, contrast: Mapping[Cell, float], pooled: bool, *,
     )
 
 
+def _differ(layout: Layout, used: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which cells have runs of their own, and not those of another, used one."""
+    own = np.ones(len(used), bool)
+    for one, other in layout.alike:
+        own[one if used[other] and not used[one] else other] = False
+    return own
+
+
 def _unit(there: NDArray[np.bool_], weights: Array) -> float:
     """Squared weights over runs, of the cells that have runs."""
     n = there.sum(1)
@@ -117,8 +125,9 @@ def bound_worst_case(
     """The lowest and highest estimate possible if the failed runs had scored anywhere within the metric's bounds."""
     weights = layout.weigh(contrast)
     used = weights != 0
-    means = np.nanmean(layout.scores[used], axis=(1, 2))
-    lost = layout.failed[used] / (layout.failed + layout.complete)[used]
+    there = ~np.isnan(layout.scores[used])
+    means = np.where(there, layout.scores[used], 0.0).sum((1, 2)) / np.maximum(there.sum((1, 2)), 1)
+    lost = layout.failed[used] / np.maximum((layout.failed + layout.complete)[used], 1)
     ends = []
     for low, high in (bounds, bounds[::-1]):
         imputed = np.where(weights[used] > 0, low, high)
@@ -148,26 +157,35 @@ def _refuse(layout: Layout, used: NDArray[np.bool_], n_seeds: int) -> Refusal | 
         return ONE_RUN.about("no block is complete in all compared cells") if layout.blocked else MISSING_DOMAINS
     if n_seeds < 2:
         return ONE_RUN
-    if said[IDENTICAL_RUNS]:
-        return IDENTICAL_RUNS.about(said[IDENTICAL_RUNS])
+    twins = [text for (one, other), text in layout.alike.items() if used[one] and used[other]]
+    if said[IDENTICAL_RUNS] or twins:
+        return IDENTICAL_RUNS.about(said[IDENTICAL_RUNS] or _shorten("; ".join(twins)))
     return TWO_RUNS if n_seeds == 2 else None
 
 
 def _compare(layout: Layout, used: NDArray[np.bool_], cells: list[Cell]) -> Refusal | None:
-    """What differs between the cells beside their levels: failures, tuning, test data."""
-    failed, tried = layout.failed[used], layout.tried[used]
+    """What differs between the cells beside their levels: failures, budgets, test data."""
+    failed = layout.failed[used]
     if len(failed) and failed.min() < failed.max():
         counts = (f"{n} of {cell}" for cell, n in zip(cells, failed, strict=True) if n)
         return UNEQUAL_FAILURES.about(_shorten("; ".join(counts)))
-    if len(tried) and not (np.isnan(tried).all() or np.ptp(tried) == 0):  # known of some and not of others: unequal
-        counts = (f"{cell}: {n:g}" for cell, n in zip(cells, tried, strict=True))
-        return UNEQUAL_TUNING.about(_shorten("; ".join(counts)))
+    for budget, spent in layout.spent.items():
+        if not _is_equal(spent[used], layout.tolerance):
+            counts = (f"{cell}: {n:.6g}" for cell, n in zip(cells, spent[used], strict=True))
+            return UNEQUAL_BUDGETS.about(_shorten(f"{budget} of {'; '.join(counts)}"))
     hashes = [found for found, u in zip(layout.hashes, used, strict=True) if u]
     for item in set.intersection(*(set(found) for found in hashes)) if hashes else ():
         kinds = set.union(*(found[item] for found in hashes))
         if len(kinds) > 1:
             return OTHER_TEST_DATA.about(_shorten("; ".join(sorted(kinds))))
     return None
+
+
+def _is_equal(spent: Array, tolerance: float) -> bool:
+    """Whether budgets are the same but for a share of the larger; known of some and not of others, they are not."""
+    if np.isnan(spent).all():
+        return True
+    return bool(np.ptp(spent) <= (tolerance + ROUNDING) * np.abs(spent).max())  # false where one is NaN
 
 
 def _point(scores: Array, weights: Array) -> float:

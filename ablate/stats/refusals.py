@@ -55,8 +55,9 @@ PSEUDO_REPLICATES = Refusal(
 )
 IDENTICAL_RUNS = Refusal(
     "R05",
-    "scores are identical across seeds, so there is no run-to-run variance to test against",
-    "check that the seed reaches initialisation and data order, and that the factor reaches the model",
+    "runs have identical scores, so that they are no runs of their own and there is no variance to test against",
+    "check that the seed reaches initialisation and data order, that the factor reaches the model, and that no log "
+    "was copied",
 )
 UNEQUAL_FAILURES = Refusal(
     "R06",
@@ -73,10 +74,10 @@ NO_STOPPING_RULE = Refusal(
     "the number of seeds was not fixed and is no look of a declared schedule",
     "declare `looks` before the first trial, run on to the next look, or use an e-process",
 )
-UNEQUAL_TUNING = Refusal(
+UNEQUAL_BUDGETS = Refusal(
     "R09",
-    "the compared cells were tuned with different budgets, so that a gain may be the tuning's",
-    "tune every cell with the same number of trials, or compare untuned cells",
+    "the compared cells had different budgets (of tuning, steps, seconds), so that a gain may be the budget's",
+    "tune and train every cell on the same budget, or declare in `budget` before the first trial what may differ",
 )
 NOT_ESTIMABLE = Refusal(
     "R10",
@@ -149,4 +150,9 @@ SEPARATED = Refusal(
     "R23",
     "every run of one arm scores above every run of the other, so that the probability has no error to test against",
     "read the difference (family `simple`), or run more seeds",
+)
+DEPENDENT_TRIALS = Refusal(
+    "R24",
+    "the tuning trials are no independent draws, on which the best of n of them rests",
+    "tune by `sampler: random` without a pruner, or compare the reruns of the chosen settings",
 )

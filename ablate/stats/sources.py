@@ -1,7 +1,7 @@
 """Sources: records, or anybody's frame, in one shape: runs, their scores, and the plan that judges them."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -14,9 +14,11 @@ from ablate.errors import RecordsError
 from ablate.factors import Cell, Factor, level_name
 from ablate.plans import CLEAN, WHOLE, Plan
 from ablate.records import Records
+from ablate.stats.outcomes import CLEAN_PART, bounds_of, end_runs, impute, tell_diverged, tell_missing, worst_score
+from ablate.stats.searches import read_search
 
-FAILED = ("failed", "lost")  # a preempted trial resumes: it is missing, not failed
 SEARCH = "search"  # the phase of tuning trials
+TRIED = "hpo_trials"  # the budget that is no metric of a run
 AT = "@"  # a metric `accuracy@0.1` is the metric at a tenth of the budget
 
 
@@ -29,7 +31,8 @@ class Source:
     """What is analysed.
 
     Attributes:
-        runs: a row per training run: run (its name), cell, block, status (complete, failed or missing), hpo_trials.
+        runs: a row per training run: run (its name), cell, block, status (complete, failed or missing), hpo_trials;
+            and of records imputed: whether it diverged and has the scores that the plan gives such runs.
         scores: a row per score of a complete run: run and item (rows of `runs` and `items`), value, and where they are
             given se (its standard error), eval_hash, example (what was scored) and cluster (what examples share).
         items: a row per item (a domain, or domain/shift): item, group.
@@ -38,9 +41,10 @@ class Source:
         notes: what a reader must know about how the data were read.
         whole: what belongs to a run as a whole: run, metric, value.
         curves: the metric at several budgets: run, budget, value.
-        searched: a row per tuning trial: cell, value.
+        searched: a row per tuning trial, of records per proposal: cell, value.
         folds: whether the runs of a cell are cross-validation folds, `declared` as such or not.
         summaries: whether there are no runs: a row is a score and its standard error.
+        bounds: what diverged runs, which the plan leaves out, could have scored; None where no such rule is about this.
     """
 
     runs: pd.DataFrame
@@ -54,68 +58,93 @@ class Source:
     searched: pd.DataFrame = field(default_factory=lambda: _no_rows("cell", "value"))
     folds: Literal["none", "declared", "undeclared"] = "none"
     summaries: bool = False
+    bounds: tuple[float, float] | None = None
+
+    @property
+    def imputed(self) -> NDArray[np.bool_]:
+        """Per run, whether its scores are not measured but those that the plan gives to a diverged run."""
+        none = np.zeros(len(self.runs), bool)
+        return self.runs["imputed"].to_numpy(bool) if "imputed" in self.runs else none
 
 
 def read_records(records: Records, metric: str) -> Source:
     """Records as a source. Rows of tuning trials (phase `search`) are left out and counted in a note.
+
+    Diverged runs count as the plan's rule says, see `ablate.stats.outcomes`. Of a metric `... (clean part)`, a domain
+    without such rows counts whole: none of its examples were found in training data.
 
     Raises:
         RecordsError: no complete trial has the metric.
     """
     plan, frame = textual(records.plan), records.frame
     keys = [f.key for f in plan.factors]
-    searched = frame["phase"] == SEARCH
-    notes = []
-    if searched.any():
-        notes.append(f"{frame[searched]['trial'].nunique()} tuning trials are not evidence and were left out.")
-    tuning, frame = frame[searched & (frame["metric"] == metric)], frame[~searched]
+    phase = frame["phase"] == SEARCH
+    search, frame = frame[phase], frame[~phase]
     first = frame.drop_duplicates("trial")
-    runs = pd.DataFrame(
-        {
-            "run": first["trial"].to_numpy(),
-            "cell": _cells(first, keys),
-            "block": first["block"].fillna(first["seed"]).to_numpy(),
-            "status": [s if s == "complete" else "failed" if s in FAILED else "missing" for s in first["status"]],
-            "hpo_trials": first["hpo_trials"].to_numpy(float, na_value=np.nan),
-        }
-    )
+    names = {"run": first["trial"].to_numpy(), "cell": _cells(first, keys)}
+    block, tried = first["block"].fillna(first["seed"]), first["hpo_trials"]
+    runs = pd.DataFrame({**names, "block": block.to_numpy(), "hpo_trials": tried.to_numpy(float, na_value=np.nan)})
+    runs = runs.assign(**end_runs(first, plan, metric))
     place = pd.Series(np.arange(len(runs)), index=runs["run"])
     done = frame[frame["status"] == "complete"]
-    rows = done[done["metric"] == metric]
-    if rows.empty and tuning.empty:
+    rows = _select(done, metric)
+    if rows.empty and (len(done) or search.empty):
         known = sorted(done["metric"].dropna().unique())
         raise RecordsError(f"no complete trial has the metric {metric!r}", where="metric", allowed=known, word=metric)
-    if (rows["domain_group"] != WHOLE).any():
-        rows = rows[rows["domain_group"] != WHOLE]
-    names = rows["domain"].where(rows["shift"] == CLEAN, rows["domain"] + "/" + rows["shift"])
-    codes, items = pd.factorize(names)
-    groups = rows["domain_group"].to_numpy()[np.unique(codes, return_index=True)[1]]
-    scores = pd.DataFrame(
-        {
-            "run": place[rows["trial"]].to_numpy(),
-            "item": codes,
-            "value": rows["value"].to_numpy(),
-            "se": rows["score_se"].to_numpy(),
-            "eval_hash": rows["eval_hash"].to_numpy(),
-        }
-    )
-    absent = [group for group in plan.domains if group not in set(groups)]
-    if absent:
-        notes.append(f"declared domain groups without any score: {', '.join(absent)}")
+    scores, items = _score(rows, place)
+    absent = [group for group in plan.domains if group not in set(items["group"])]
     other = done[(done["domain_group"] == WHOLE) & (done["metric"] != metric)]
     curve = done[done["metric"].str.startswith(metric + AT, na=False)]
     budgets = pd.to_numeric(curve["metric"].str.removeprefix(metric + AT), errors="coerce")
+    searched, failed = read_search(search, _cells(search, keys), plan)
+    unmeasured = [name for name in plan.budget.equal if name != TRIED and not (other["metric"] == name).any()]
+    told = {
+        f"{search['trial'].nunique()} tuning trials are not evidence and were left out.": len(search),
+        f"declared domain groups without any score: {', '.join(absent)}": absent,
+        f"To be equal by the plan, and measured in no run: {', '.join(unmeasured)}.": unmeasured and len(done),
+        f"{failed} tuning proposals have no score and count as the worst one seen.": failed,
+    }
+    notes = [*(note for note, due in told.items() if due), *_tell_clean(done, rows, metric)]
     return Source(
         runs,
-        _drop_empty(scores),
-        pd.DataFrame({"item": items, "group": groups}),
+        impute(_drop_empty(scores), runs, plan, worst_score(plan, metric)),
+        items,
         plan,
         _owed(plan, runs),
-        tuple(notes),
+        (*notes, *tell_diverged(first, runs, plan, metric), *tell_missing(runs, plan)),
         whole=_by_run(place[other["trial"]], other["value"], metric=other["metric"]),
         curves=_by_run(place[curve["trial"]], curve["value"], budget=budgets).dropna(),
-        searched=pd.DataFrame({"cell": _cells(tuning, keys), "value": tuning["value"].to_numpy()}),
+        searched=searched,
+        bounds=bounds_of(plan, metric),
     )
+
+
+def _select(done: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of a metric, on domains where it has such; of a clean part, domains that have none count whole."""
+    rows = done[done["metric"] == metric]
+    if metric.endswith(CLEAN_PART) and len(rows):
+        whole, place = done[done["metric"] == metric.removesuffix(CLEAN_PART)], ["domain", "shift"]
+        covered = pd.MultiIndex.from_frame(whole[place]).isin(pd.MultiIndex.from_frame(rows[place]))
+        rows = pd.concat([rows, whole[~covered]]).sort_index()
+    return rows[rows["domain_group"] != WHOLE] if (rows["domain_group"] != WHOLE).any() else rows
+
+
+def _score(rows: pd.DataFrame, place: "pd.Series[int]") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores and items of a source."""
+    codes, items = pd.factorize(rows["domain"].where(rows["shift"] == CLEAN, rows["domain"] + "/" + rows["shift"]))
+    groups = rows["domain_group"].to_numpy()[np.unique(codes, return_index=True)[1]]
+    columns = {"value": rows["value"], "se": rows["score_se"], "eval_hash": rows["eval_hash"]}
+    scores = pd.DataFrame({"run": place[rows["trial"]].to_numpy(), "item": codes})
+    scores = scores.assign(**{name: column.to_numpy() for name, column in columns.items()})
+    return scores, pd.DataFrame({"item": items, "group": groups})
+
+
+def _tell_clean(done: pd.DataFrame, rows: pd.DataFrame, metric: str) -> Iterator[str]:
+    """Of which domains a clean part is judged."""
+    if metric.endswith(CLEAN_PART) and len(rows):
+        parts = list(dict.fromkeys(done["domain"][done["metric"] == metric]))
+        rest = rows["domain"].nunique() - len(parts)
+        yield f"Judged on the clean part of {', '.join(parts)}, and on all of {rest} other domains."
 
 
 def _owed(plan: Plan, runs: pd.DataFrame) -> dict[Cell, int]:

@@ -14,8 +14,6 @@ from ablate.stats.crossed import Array
 from ablate.stats.refusals import IDENTICAL_RUNS, MISSING_DOMAINS, PSEUDO_REPLICATES, Refusal
 from ablate.stats.sources import Source
 
-COINCIDENCE = 6  # scores on which two runs must agree before they are called the same run
-
 Crossing = Literal["crossed", "nested", "partial"]
 
 
@@ -82,19 +80,11 @@ class Tabulation:
         )
 
     def _identical(self, mine: NDArray[np.int_], cell: str) -> str:
-        """Runs of a cell with the same scores: all of them, or two that agree too often for a coincidence."""
+        """Whether all runs of a cell have the same scores; some of them, see `ablate.stats.duplicates`."""
         scores = self.by_item[mine]
-        if len(scores) < 2:
+        if len(scores) < 2 or np.isnan(scores).any() or np.ptp(scores, axis=0).max() > 1e-12 * np.abs(scores).max():
             return ""
-        if not np.isnan(scores).any() and np.ptp(scores, axis=0).max() <= 1e-12 * np.abs(scores).max():
-            return f"all {len(scores)} runs of {cell}"
-        enough = np.flatnonzero((~np.isnan(scores)).sum(1) >= COINCIDENCE)
-        if len(enough) < 2:
-            return ""
-        _, first, counts = np.unique(scores[enough], axis=0, return_index=True, return_counts=True, equal_nan=True)
-        if counts.max() == 1:
-            return ""
-        return f"{counts.max()} runs of {cell}, one of them {self.names[mine[enough[first[counts.argmax()]]]]}"
+        return f"all {len(scores)} runs of {cell}"
 
     def hashes(self, place: NDArray[np.int_], n_cells: int) -> tuple[dict[int, set[str]], ...]:
         """Per cell, item -> its `eval_hash`; several, where its runs differ."""

@@ -66,17 +66,21 @@ def make_records(
     score: Callable[[Trial], Any],
     failed: Mapping[str, str] | Callable[[Trial], bool] = lambda trial: False,
     missing: Callable[[Trial], bool] = lambda trial: False,
+    diverged: Callable[[Trial], bool] = lambda trial: False,
+    tried: Callable[[Trial], int | None] = lambda trial: None,
 ) -> Records:
-    """Records of a plan whose trials score what `score` says."""
+    """Records of a plan whose trials, tuning ones too, score what `score` says; `tried` tells their `hpo_trials`."""
     outcomes: dict[str, dict[str, Any]] = {}
-    for trial in plan.trials:
+    for trial in [*plan.trials, *plan.search_trials()]:
         if missing(trial):
             continue
         head = {"status": "complete", "reason": None, "attempt": 1, "seconds": 1.0, "hardware": "cpu"}
-        if failed(trial):
-            outcomes[trial.id] = {**head, "status": "failed", "reason": "diverged", "rows": []}
+        head |= {"hpo_trials": tried(trial)}
+        if failed(trial) or diverged(trial):
+            status = "diverged" if diverged(trial) else "failed"
+            outcomes[trial.id] = {**head, "status": status, "reason": "diverged", "rows": []}
         else:
-            outcomes[trial.id] = {**head, "rows": measurements(score(trial), plan)}
+            outcomes[trial.id] = {**head, "rows": measurements(score(trial), plan, trial.phase)}
     return Records.of(plan, outcomes)
 
 

@@ -245,10 +245,11 @@ def test_sign_flips_need_blocks_and_holm(options):
 
 
 def test_only_what_is_evidence_counts():
-    frame = RECORDS.frame.copy()
-    frame.loc[frame.seed == 4, "phase"] = "search"
-    effects = ab.attribute(ab.Records(frame, STUDY))
-    assert (effects.frame.n_seeds == 4).all()
+    space = {"lr": {"low": 0.1, "high": 1.0}}
+    tuned = plan({"data": ["raw", "clean"]}, metric="accuracy", tuning={"space": space, "trials": 4})
+    effects = ab.attribute(make_records(tuned, lambda t: 1e6 if t.phase == "search" else noisy(EFFECTS)(t)))
+    assert (effects.frame.n_seeds == 5).all()
+    assert effects.frame.estimate.abs().max() < 1
     assert any("8 tuning trials" in note for note in effects.notes)
 
 
