@@ -97,24 +97,46 @@ class Index:
 
     def find(self, train: Iterable[Any]) -> Overlap:
         """The overlap with training items, which are gone through once and not kept."""
-        exact: set[int] = set()
-        normalised: set[int] = set()
-        close: set[int] = set()
-        seen: set[bytes] = set()
-        for item in train:
-            form = _form(item, self.kind)
-            if form is None or form.exact in seen:
+        return find_overlaps(train, [self])[0]
+
+
+class _Hits:
+    """What has been found of one test set."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.exact: set[int] = set()
+        self.normalised: set[int] = set()
+        self.near: set[int] = set()
+
+    def conclude(self) -> Overlap:
+        first = self.exact
+        second = first | self.normalised
+        third = second | self.near
+        levels = tuple(sorted(first)), tuple(sorted(second)), tuple(sorted(third))
+        return Overlap(self.index.items, *levels, self.index.skipped)
+
+
+def find_overlaps(train: Iterable[Any], indexes: Sequence[Index]) -> list[Overlap]:
+    """The overlap of training items with each of several test sets; the items are gone through once and not kept."""
+    hits = [_Hits(index) for index in indexes]
+    kinds = {index.kind: [hit for hit in hits if hit.index.kind == index.kind] for index in indexes}
+    seen: set[tuple[str, bytes]] = set()
+    for item in train:
+        for kind, group in kinds.items():
+            form = _form(item, kind)
+            if form is None or (kind, form.exact) in seen:
                 continue
-            seen.add(form.exact)
-            exact.update(self.exact.get(form.exact, ()))
-            if form.normalised not in seen:
-                seen.add(form.normalised)
-                normalised.update(self.normalised.get(form.normalised, ()))
-                if self.near:
-                    close.update(self.near.find(form.content))
-        normalised |= exact
-        first, second, third = (tuple(sorted(level)) for level in (exact, normalised, normalised | close))
-        return Overlap(self.items, first, second, third, self.skipped)
+            fresh = (kind, form.normalised) not in seen
+            seen |= {(kind, form.exact), (kind, form.normalised)}
+            for hit in group:
+                hit.exact.update(hit.index.exact.get(form.exact, ()))
+                hit.normalised.update(hit.index.normalised.get(form.normalised, ()) if fresh else ())
+            looking = [(hit, hit.index.near) for hit in group if fresh and hit.index.near]
+            sketch: Any = looking[0][1].sketch(form.content) if looking else None
+            for hit, near in looking:
+                hit.near.update(near.find(sketch))
+    return [hit.conclude() for hit in hits]
 
 
 def tell_kind(item: Any) -> Kind:

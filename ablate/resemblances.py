@@ -5,6 +5,7 @@ frequencies) give candidates. Each is compared with the item itself, so a thresh
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from ablate.errors import StudyError
@@ -41,30 +42,40 @@ class Texts:
 
     def __init__(self, contents: Sequence[Any], threshold: float) -> None:
         try:
-            from datasketch import MinHash, MinHashLSH
+            from datasketch import MinHashLSH
         except ImportError as error:
             raise _missing("datasketch") from error
         self.threshold = threshold
-        self.grams = [cut_grams(content) for content in contents]
-        self.empty = MinHash(PERMUTATIONS, seed=1, hashfunc=int)
+        self.grams: list[Any] = []
         self.buckets = MinHashLSH(max(threshold - MARGIN, 0.1), PERMUTATIONS)
-        for number, grams in enumerate(self.grams):
-            self.buckets.insert(number, self._hash(grams))
+        for number, content in enumerate(contents):
+            grams, hashed = self.sketch(content)
+            self.grams.append(grams)
+            self.buckets.insert(number, hashed)
 
-    def _hash(self, grams: Any) -> Any:
-        made = self.empty.copy()
-        made.update_batch(grams.tolist())
-        return made
+    @staticmethod
+    def sketch(content: Any) -> tuple[Any, Any]:
+        """A text's grams and their MinHash, with which it is looked for."""
+        grams, hashed = cut_grams(content), _start_hash().copy()
+        hashed.update_batch(grams.tolist())
+        return grams, hashed
 
-    def find(self, content: Any) -> Iterator[int]:
-        """Numbers of the texts whose Jaccard index with another one is at least the threshold."""
+    def find(self, sketch: tuple[Any, Any]) -> Iterator[int]:
+        """Numbers of the texts whose Jaccard index with the sketched one is at least the threshold."""
         import numpy as np
 
-        grams = cut_grams(content)
-        for number in self.buckets.query(self._hash(grams)):
+        grams, hashed = sketch
+        for number in self.buckets.query(hashed):
             shared = len(np.intersect1d(grams, self.grams[number], assume_unique=True))
             if shared >= self.threshold * (len(grams) + len(self.grams[number]) - shared):
                 yield number
+
+
+@cache
+def _start_hash() -> Any:
+    from datasketch import MinHash
+
+    return MinHash(PERMUTATIONS, seed=1, hashfunc=int)
 
 
 class Pictures:
@@ -75,29 +86,32 @@ class Pictures:
 
     def __init__(self, contents: Sequence[Any], threshold: float) -> None:
         try:
-            import imagehash
+            import imagehash  # noqa: F401 - missed here, before anything is read
         except ImportError as error:
             raise _missing("ImageHash") from error
-        self.threshold, self.phash = threshold, imagehash.phash
+        self.threshold = threshold
         self.hashes: list[int] = []
         self.thumbnails: list[Any] = []
         self.buckets: dict[tuple[int, int], list[int]] = {}
         for number, content in enumerate(contents):
-            grey = _paint(content)
-            self.hashes.append(self._hash(grey))
+            value, grey = self.sketch(content)
+            self.hashes.append(value)
             self.thumbnails.append(_shrink(grey))
-            for band in _cut_bands(self.hashes[number]):
+            for band in _cut_bands(value):
                 self.buckets.setdefault(band, []).append(number)
 
-    def _hash(self, grey: Any) -> int:
+    @staticmethod
+    def sketch(content: Any) -> tuple[int, Any]:
+        """A picture's perceptual hash, and the picture in grey, with which it is looked for."""
         import numpy as np
+        from imagehash import phash
 
-        return int.from_bytes(np.packbits(self.phash(grey).hash).tobytes())
-
-    def find(self, content: Any) -> Iterator[int]:
-        """Numbers of the pictures near to another one."""
         grey = _paint(content)
-        value = self._hash(grey)
+        return int.from_bytes(np.packbits(phash(grey).hash).tobytes()), grey
+
+    def find(self, sketch: tuple[int, Any]) -> Iterator[int]:
+        """Numbers of the pictures near to the sketched one."""
+        value, grey = sketch
         candidates = {number for band in _cut_bands(value) for number in self.buckets.get(band, ())}
         close = [number for number in candidates if (value ^ self.hashes[number]).bit_count() <= BITS]
         thumbnail = _shrink(grey) if close else None

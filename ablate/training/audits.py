@@ -1,0 +1,213 @@
+"""Audits: which items of the test sets are in a trial's training data, and the part of a test set without them.
+
+Labels are left out: an item is the first element of an example. What is compared is what the training data hand out, so
+a copy that training changes at random before the model sees it is found only as far as its changed form is.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from types import SimpleNamespace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.seed import isolate_rng
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+
+from ablate.contamination import Index, Overlap, find_overlaps
+from ablate.errors import AblateError, StudyError
+from ablate.training.domains import CLEAN, Domain, list_domains
+from ablate.training.fingerprints import as_array, whole_tensors
+from ablate.training.parts import build
+from ablate.training.streams import replace_streams, seed_globals
+
+MOST = 1_000_000  # training items that are looked at
+STREAM = "a stream: its items have no numbers"
+BATCHES = "its dataset hands out whole batches: their items have no numbers"
+
+# Test sets made ready, by the dataset: a warm process reads each once for all its trials.
+_ready: "WeakKeyDictionary[Dataset[Any], Index]" = WeakKeyDictionary()
+
+
+def audit(config: DictConfig) -> dict[str, dict[str, Any]]:
+    """Look for every domain's test items in the training data of one trial, which is not trained.
+
+    Args:
+        config: as of `run_trial`. Of training data up to 1,000,000 items are read: all of a map-style dataset that its
+            sampler may draw, one epoch of a stream.
+
+    Returns:
+        By name of the domain, or `domain/shift`: `items`, how many are tested; `exact`, `normalised` and `near`,
+        ascending numbers of those that training repeats, each level within the next; `skipped`, why a level was left
+        out, or None. Near copies of a shifted domain are also those of the test set it was made from.
+
+    Raises:
+        TrialError: the datamodule cannot be built, or a domain is unknown.
+    """
+    with isolate_rng(), replace_streams(config.get("streams")):
+        data, training = _load(config)
+        given = SimpleNamespace(test_dataloader=_remember(data.test_dataloader()))
+        bases = [domain.loader for domain in list_domains(OmegaConf.create({}), given)]
+        tested = {_name(d): _Tested.of(d.loader, bases[d.index]) for d in list_domains(config, given)}
+        sets = {id(s): s for t in tested.values() if t.reason is None for s in (t.dataset, t.base)}
+        indexes, reasons = _index(sets)
+        found = dict(zip(indexes, find_overlaps(islice(training, MOST), list(indexes.values())), strict=True))
+        return {name: t.report(found, reasons) for name, t in tested.items()}
+
+
+def clean_part(dataset: "Dataset[Any]", items: Collection[int]) -> "Subset[Any]":
+    """A map-style test set without the items of these numbers."""
+    left_out = set(items)
+    return Subset(dataset, [row for row in range(len(dataset)) if row not in left_out])  # type: ignore[arg-type]
+
+
+def _load(config: DictConfig) -> tuple[LightningDataModule, Iterator[Any]]:
+    """The datamodule set up and seeded as a trial's, and its training items."""
+    seed = int(config.seed)
+    seed_globals(seed, "split")
+    data: LightningDataModule = build(config, "data", LightningDataModule)
+    seed_globals(seed, "split")
+    data.prepare_data()
+    data.setup("fit")
+    seed_globals(seed, "order")
+    training = read_training(data.train_dataloader())
+    seed_globals(seed, "split")
+    data.setup("test")
+    return data, training
+
+
+def _remember(loaders: Any) -> Any:
+    return lambda: loaders
+
+
+def _name(domain: Domain) -> str:
+    return domain.name if domain.shift == CLEAN else f"{domain.name}/{domain.shift}"
+
+
+def _index(sets: Mapping[int, "Dataset[Any]"]) -> tuple[dict[int, Index], dict[int, str]]:
+    """Test sets made ready, and why the others are not, by identity."""
+    indexes, reasons = {}, {}
+    for key, dataset in sets.items():
+        try:
+            indexes[key] = _prepare(dataset)
+        except AblateError as error:
+            reasons[key] = error.what
+        except Exception as error:  # noqa: BLE001 - a foreign dataset may raise anything; the others are audited
+            reasons[key] = f"its items cannot be read: {type(error).__name__}: {error}"
+    return indexes, reasons
+
+
+def _prepare(dataset: "Dataset[Any]") -> Index:
+    try:
+        if dataset not in _ready:
+            _ready[dataset] = _make_index(list(read_items(dataset)))
+        return _ready[dataset]
+    except TypeError:  # a dataset that cannot be a weak key is read anew
+        return _make_index(list(read_items(dataset)))
+
+
+def _make_index(items: list[Any]) -> Index:
+    try:
+        return Index(items)
+    except StudyError as error:  # the extra is not installed
+        index = Index(items, near=False)
+        index.skipped = error.what
+        return index
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A domain's test set, the one it was made from, and the rows that are tested; or why it cannot be audited."""
+
+    dataset: "Dataset[Any]"
+    base: "Dataset[Any]"
+    rows: Sequence[int]
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, loader: "DataLoader[Any]", base: "DataLoader[Any]") -> "_Tested":
+        dataset: Any = loader.dataset
+        if not _has_numbers(dataset):
+            return cls(dataset, dataset, (), STREAM)
+        if loader.batch_sampler is None:
+            return cls(dataset, dataset, (), BATCHES)
+        origin: Any = base.dataset
+        same_rows = _has_numbers(origin) and len(origin) == len(dataset)
+        return cls(dataset, origin if same_rows else dataset, _rows(loader))
+
+    def report(self, found: Mapping[int, Overlap], reasons: Mapping[int, str]) -> dict[str, Any]:
+        own, base = found.get(id(self.dataset)), found.get(id(self.base))
+        reason = self.reason or reasons.get(id(self.dataset))
+        if reason or own is None:
+            return {"items": len(self.rows), "exact": [], "normalised": [], "near": [], "skipped": reason}
+        near = {*own.near, *(base.near if base else ())}
+        levels = {"exact": own.exact, "normalised": own.normalised, "near": near}
+        kept = {name: sorted({*numbers} & {*self.rows}) for name, numbers in levels.items()}
+        return {"items": len(self.rows), **kept, "skipped": own.skipped}
+
+
+# --- items ------------------------------------------------------------------------------------------------------------
+
+
+def read_training(loaders: Any) -> Iterator[Any]:
+    """The items of a training dataloader, or of several in a list, mapping or CombinedLoader, labels left out."""
+    loaders = getattr(loaders, "flattened", loaders)
+    if isinstance(loaders, Mapping | list | tuple):
+        for loader in loaders.values() if isinstance(loaders, Mapping) else loaders:
+            yield from read_training(loader)
+    elif isinstance(loaders, DataLoader) and loaders.batch_sampler is not None and _has_numbers(loaders.dataset):
+        yield from read_items(loaders.dataset, _rows(loaders))
+    else:
+        for batch in loaders:
+            yield from _split(batch)
+
+
+def read_items(dataset: Any, rows: Sequence[int] | None = None) -> Iterable[Any]:
+    """The items of a map-style dataset, labels left out, as text or arrays."""
+    tensors = whole_tensors(dataset)
+    if tensors is not None:
+        values = _as_item(tensors[0])
+        return (values[row] for row in (range(len(values)) if rows is None else rows))
+    return (_as_item(dataset[row]) for row in (range(len(dataset)) if rows is None else rows))
+
+
+def _rows(loader: "DataLoader[Any]") -> Sequence[int]:
+    """What a loader's sampler may draw: all rows but for a SubsetRandomSampler."""
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    return list(getattr(sampler, "indices", range(len(loader.dataset))))  # type: ignore[arg-type]  # map-style
+
+
+def _has_numbers(dataset: Any) -> bool:
+    """Whether a dataset's items can be asked for by number."""
+    return not isinstance(dataset, IterableDataset) and hasattr(dataset, "__len__")
+
+
+def _as_item(example: Any) -> Any:
+    """The first element of an example, tensors as arrays; a list of numbers is a row of them."""
+    if isinstance(example, torch.Tensor):
+        return as_array(example.float() if example.dtype is torch.bfloat16 else example)
+    if isinstance(example, Mapping) and example:
+        return _as_item(next(iter(example.values())))
+    if isinstance(example, list | tuple) and example:
+        numbers = len(example) > 2 and all(isinstance(part, int | float) for part in example)
+        return np.asarray(example) if numbers else _as_item(example[0])
+    return example
+
+
+def _split(batch: Any) -> Iterable[Any]:
+    """The items of a batch."""
+    first = batch
+    while isinstance(first, Mapping | list | tuple) and first and not _listed(first):
+        first = next(iter(first.values())) if isinstance(first, Mapping) else first[0]
+    return map(_as_item, first) if _listed(first) else [_as_item(first)]
+
+
+def _listed(batch: Any) -> bool:
+    """Whether going through this gives items: a tensor or array of several, or a list of texts."""
+    if isinstance(batch, torch.Tensor | np.ndarray):
+        return batch.ndim > 0
+    return isinstance(batch, list | tuple) and all(isinstance(part, str | bytes) for part in batch)
