@@ -137,7 +137,7 @@ def judge_source(source: Source, test: Test = "t", bounds: tuple[float, float] |
         raise PlanError("an e-process is of t statistics", where="test", remedy="use the t test")
     families = plan.families if analysis.families else sorted(plan.families, key=lambda family: family == "domain")
     layouts, results = judge_questions(source, families, test, bounds, rng)
-    results = [replace(r, note=equivalence.join(r.note, suggest(r, plan.direction))) for r in results]
+    results = [replace(r, note=equivalence.join(r.note, suggest(r, plan.direction, plan))) for r in results]
     rows = [result.row(plan.metric, equivalence.statistic(result, plan.direction)) for result in results]
     single = analysis.target == "these_domains" and any(result.target == "new_items" for result in results)
     target: Target = "new_items" if single else analysis.target  # all that one run per cell can say

@@ -101,7 +101,8 @@ def correct(
         analysis: how it is corrected.
         rng: seed of what is simulated (max-t).
         earlier: the same questions at the looks before. The smallest p so far counts: what the rule has decided at a
-            look stays decided, and alpha over all looks is just the chance that it ever does so wrongly.
+            look stays decided, and alpha over all looks is just the chance that it ever does so wrongly. A difference
+            counts while the estimate is still on its side.
     """
     results = [_allow_for_looks(result, analysis) for result in results]
     for past in earlier:
@@ -130,8 +131,9 @@ def _remember(results: list[Result], past: Sequence[Result]) -> list[Result]:
     for r in results:
         then = before.get(question(r))
         if then is not None and r.refusal is None:
-            least = [float(np.fmin(*pair)) for pair in ((r.p, then.p), (r.p_equivalence, then.p_equivalence))]
-            r = replace(r, p=least[0], p_equivalence=least[1])
+            aside = r.contrast.family not in ONE_SIDED and (then.estimate > then.null) != (r.estimate > r.null)
+            p = r.p if aside else float(np.fmin(r.p, then.p))
+            r = replace(r, p=p, p_equivalence=float(np.fmin(r.p_equivalence, then.p_equivalence)))
         held.append(r)
     return held
 

@@ -146,7 +146,8 @@ class Anytime:
     """Per-block contrasts, in the order of the blocks, judged by the t e-process: p and intervals hold at every time.
 
     A one-sided p is half the smallest 1/E of the looks at which the mean was on the right side: it is at or below
-    alpha/2 exactly when the confidence sequence at 1 - alpha has left the hypothesis behind on that side.
+    alpha/2 exactly when the confidence sequence at 1 - alpha has left the hypothesis behind on that side. The two-sided
+    p is twice that of the side where the mean is now, so that a claim has its direction.
     """
 
     values: Array
@@ -159,9 +160,9 @@ class Anytime:
 
     def p_value(self, against: float = 0.0, side: Side = "two-sided") -> float:
         """Anytime-valid p of the hypothesis that the truth is `against`, or is on its wrong side."""
-        apart = self.values - against
         if side == "two-sided":
-            return float(EProcess(g=self.g).p(apart))
+            return min(1.0, 2 * self.p_value(against, "greater" if self.estimate > against else "less"))
+        apart = self.values - against
         mean = _running(apart)[1]
         evidence = EProcess(g=self.g).log_e(apart)[mean > 0 if side == "greater" else mean < 0]
         return float(np.exp(-max(evidence.max(), 0.0)) / 2) if evidence.size else 1.0

@@ -1,14 +1,16 @@
 """Footnotes: the sentences that every rendering of effects must carry."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ablate.analyses import Target
 from ablate.stats.contrasts import JOIN
 from ablate.stats.engines import REASONS
-from ablate.stats.inquiries import RUN_TARGETS
+from ablate.stats.inquiries import RUN_TARGETS, declare_process
 from ablate.stats.layouts import Layout
 from ablate.stats.results import Result
 from ablate.stats.sources import Source
+from ablate.stats.verdicts import DECIDING
 
 TARGETS = {
     "these_domains": "these domains (new training runs, the same domains)",
@@ -36,7 +38,7 @@ def write_notes(
 ) -> tuple[str, ...]:
     """Engine and why, target, correction, margin, completeness, what was refused and what to do about it."""
     notes = [*_engines(source, layouts, results, test), _target(target), *_corrections(source, results)]
-    notes += [_margin(source), *_sequence(source), *_screening(source)]
+    notes += [_margin(source), *_sequence(source, results), *_screening(source)]
     notes += [*_averages(source), *_completeness(source, layouts), *_sums(results), *_caution(source, results)]
     notes += [*source.notes, *_refusals(results)]
     return tuple(notes)
@@ -62,6 +64,7 @@ def _engines(source: Source, layouts: Sequence[Layout], results: Sequence[Result
 def _form(source: Source, test: str, engine: str) -> str:
     pooled = source.plan.analysis.variances == "pooled" and engine != "nested"
     how = "t tests" if test == "t" else "sign flips of per-seed contrasts for these domains, t tests for new domains"
+    how = "e-processes of t" if source.plan.analysis.stopping == "e_process" else how
     if source.folds == "declared":
         return f"runs are cross-validation folds, whose shared training data the standard errors allow for; {how}"
     if source.plan.blocking == "seed":
@@ -108,14 +111,35 @@ def _screening(source: Source) -> Iterator[str]:
         )
 
 
-def _sequence(source: Source) -> Iterator[str]:
-    analysis = source.plan.analysis
-    if analysis.looks:
+def _sequence(source: Source, results: Sequence[Result]) -> Iterator[str]:
+    plan, analysis = source.plan, source.plan.analysis
+    if analysis.stopping == "e_process":
+        yield (
+            f"A look after every seed from {plan.looks[0]} on: p and intervals for these domains are those of the t "
+            f"e-process (prior variance {declare_process(plan).g:.3g}), and hold however one stops."
+        )
+    elif analysis.looks:
         rule = {"obrien_fleming": "O'Brien and Fleming", "pocock": "Pocock"}[analysis.spending]
         yield (
             f"Looks at {', '.join(map(str, analysis.looks))} seeds spend the error rate as {rule} would (Lan-DeMets); "
             "p and intervals hold over all looks."
         )
+    if analysis.stopping != "fixed":
+        yield _stops(source, results)
+
+
+def _stops(source: Source, results: Sequence[Result]) -> str:
+    """At how many seeds the contrasts that seeds are added for have stopped."""
+    plan, futility = source.plan, source.plan.analysis.futility
+    asked = [r for r in results if (r.target, r.domain) == (plan.analysis.target, "all") and r.refusal is None]
+    counts = Counter(r.n_seeds for r in asked if r.contrast.family in DECIDING)
+    stops = ", ".join(f"{counts[n]} at {n}" for n in sorted(counts)) or "none"
+    ends = f" and has a chance of {futility:g} or more to be decided" if futility else ""
+    return (
+        f"Seeds are added until decided, {len(plan.seeds)} at most: a cell gets more while a contrast that weighs it "
+        f"is undecided{ends}. Contrasts by their seeds: {stops}. What an earlier look has decided stays decided, "
+        "though the interval of the last one may cross the line."
+    )
 
 
 def _margin(source: Source) -> str:

@@ -7,7 +7,10 @@ from math import inf
 from scipy import stats
 
 from ablate.analyses import Target
+from ablate.plans import Plan
+from ablate.stats.corrections import confidence_level
 from ablate.stats.crossed import Components
+from ablate.stats.eprocesses import Anytime, EProcess
 from ablate.stats.equivalence import Direction
 from ablate.stats.nested import NestedComponents
 from ablate.stats.results import Result
@@ -15,11 +18,12 @@ from ablate.stats.results import Result
 CEILING = 1000  # seeds or domains beyond which a number would be no advice
 
 
-def suggest(result: Result, direction: Direction) -> str:
+def suggest(result: Result, direction: Direction, plan: Plan | None = None) -> str:
     """What would decide an undecided (or not shown) result: the further seeds, or `needs domains` with the number.
 
     The interval of the result's own level is projected: variances shrink with the number of seeds, degrees of
     freedom grow with it. On new domains the domain variance stays, so that no number of seeds may be enough.
+    Where the plan adds seeds until decided, it is the look that would decide, at that look's own level.
     """
     if result.verdict not in ("undecided", "not shown") or result.components is None:
         return ""
@@ -27,11 +31,14 @@ def suggest(result: Result, direction: Direction) -> str:
     if not reaches(0.0):
         return "at this estimate no number of seeds would decide"
     found, target, level = result.components, result.target, result.level_ci
+    floor = half_width(found.scaled(inf, found.domains), target, level)
+    if plan is not None and plan.analysis.stopping != "fixed" and reaches(floor):
+        return _find_look(result, plan, reaches)
 
     def decides(seeds: float, domains: float) -> bool:
         return reaches(half_width(found.scaled(seeds, domains), target, level))
 
-    if decides(inf, found.domains):
+    if reaches(floor):
         seeds = _smallest(lambda n: decides(n, found.domains), int(found.seeds))
         if seeds is None:
             return f"more than {CEILING} seeds would be needed to decide"
@@ -46,6 +53,35 @@ def suggest(result: Result, direction: Direction) -> str:
             return f"needs domains: about {more} further one{'s' * (more > 1)}{with_seeds}"
         seeds *= 2
     return f"needs domains: more than {CEILING}"
+
+
+def _find_look(result: Result, plan: Plan, reaches: Callable[[float], bool]) -> str:
+    """The look of the plan that would decide."""
+    last = plan.looks[-1]
+    if result.n_seeds >= last:
+        return f"undecided with the most seeds that were declared ({last})"
+    for look in plan.looks:
+        if look > result.n_seeds and reaches(project(result, plan, look, max(result.family_size, 1))):
+            return f"the look at {look} seeds would decide"
+    return f"not even the last look ({last} seeds) would decide"
+
+
+def project(result: Result, plan: Plan, seeds: int, tests: int) -> float:
+    """Half the width of a result's interval at a look to come, if its variances stay.
+
+    Args:
+        result: with components.
+        plan: how seeds are added.
+        seeds: at that look.
+        tests: among how many alpha is divided.
+    """
+    found = result.components
+    assert found is not None  # callers see to it
+    if isinstance(result.pivot, Anytime):
+        process = EProcess(plan.analysis.alpha / tests, result.pivot.g)
+        return process.half_width(float(found.run * found.seeds) ** 0.5, seeds)
+    level = confidence_level(plan.analysis, seeds, tests)
+    return half_width(found.scaled(seeds, found.domains), result.target, level)
 
 
 def half_width(components: Components | NestedComponents, target: Target, level: float) -> float:

@@ -19,17 +19,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from ablate.analyses import Target
+from ablate.errors import PlanError
 from ablate.factors import Cell
 from ablate.plans import Plan
 from ablate.records import Records
 from ablate.stats.corrections import confidence_level
-from ablate.stats.crossed import Components
-from ablate.stats.eprocesses import EProcess
-from ablate.stats.inquiries import declare_process
 from ablate.stats.layouts import Layout
-from ablate.stats.nested import NestedComponents
-from ablate.stats.projections import half_width
+from ablate.stats.projections import half_width, project
 from ablate.stats.refusals import ONE_RUN, TWO_RUNS
 from ablate.stats.results import ONE_SIDED, Result
 from ablate.stats.sources import read_records
@@ -92,15 +88,21 @@ def stand(records: Records) -> Standing:
     Args:
         records: of a plan whose `analysis.stopping` is `sequential` or `e_process`, with all trials that were to be run
             up to the look.
+
+    Raises:
+        PlanError: no family of the plan is one that seeds are added for.
     """
     plan, frame = records.plan, records.frame
+    families = [family for family in plan.families if family in DECIDING]
+    if not families:
+        what = f"no contrast to be decided among {', '.join(plan.families)}"
+        raise PlanError(what, where="analysis.families", allowed=DECIDING)
     done = (frame["phase"] != "search") & (frame["status"] == "complete") & (frame["metric"] == plan.metric)
     if not done.any():
         return Standing(0, (), ())
     source = read_records(records, plan.metric)
-    families = [family for family in plan.families if family in DECIDING]
     layouts, results = judge_questions(source, families)
-    had = Counter(source.runs["cell"][source.runs["status"] != "missing"])  # cells are equal if their names are
+    had = Counter(source.runs["cell"])  # cells are equal if their names are
     look = max(had.values(), default=0)
     places = {layout.stratum: _place(layout, plan) for layout in layouts}
     mine = [r for r in results if r.target == plan.analysis.target and r.domain == "all"]
@@ -173,17 +175,9 @@ def reach(result: Result, plan: Plan, tests: int = 1) -> float:
         return 1.0
     sign = 1.0 if plan.direction == "maximize" else -1.0
     one_sided = result.contrast.family in ONE_SIDED
-    half = _last_half_width(found, result.target, plan, tests)
+    half = project(result, plan, last, tests)
     estimate = sign * result.estimate if one_sided else result.estimate
     return float(conditional_power(estimate, found.run, result.n_seeds, last, half, margin, one_sided=one_sided))
-
-
-def _last_half_width(found: Components | NestedComponents, target: Target, plan: Plan, tests: int) -> float:
-    last, analysis = plan.looks[-1], plan.analysis
-    if analysis.stopping == "e_process":
-        process = EProcess(analysis.alpha / tests, declare_process(plan).g)
-        return process.half_width(float(found.run * found.seeds) ** 0.5, last)
-    return half_width(found.scaled(last, found.domains), target, confidence_level(analysis, last, tests))
 
 
 def conditional_power(

@@ -43,9 +43,13 @@ def judge_questions(
         rng: seed of what is resampled.
 
     Raises:
-        PlanError: sign flips of runs that were measured on one domain each.
+        PlanError: sign flips of runs that were measured on one domain each; pooled variances where cells may stop
+            apart.
     """
     plan, analysis = source.plan, source.plan.analysis
+    if analysis.stopping != "fixed" and analysis.variances == "pooled":
+        what = "cells that have stopped would lend the others a variance of other seeds"
+        raise PlanError(what, where="analysis.variances", remedy="declare `variances: welch`, or `stopping: fixed`")
     judge = Judge(analysis.variances, test, analysis.alpha, source.folds == "declared")
     layouts = [_in_order(source, layout) for layout in build_layouts(source)]
     if test == "sign_flip" and any(layout.crossing == "nested" for layout in layouts):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from ablate.errors import PlanError, RecordsError
-from ablate.stats.eprocesses import EProcess, log_e
+from ablate.stats.eprocesses import Anytime, EProcess, log_e
 from ablate.stats.sequences import NormalMixture
 from tests.stats.samples import case
 
@@ -114,6 +114,32 @@ def test_an_effect_is_found_and_the_sequence_holds_it():
     assert (EProcess().p(values) <= 0.05).mean() > 0.95
     low, high = EProcess().interval(values)
     assert ((low <= 0.8) & (high >= 0.8)).mean() >= 0.95
+
+
+@given(values=blocks, level=st.sampled_from([0.8, 0.95]), against=st.floats(-3, 3))
+def test_one_sided_p_and_interval_agree(values, level, against):
+    """At alpha/2 a side is left behind exactly where the confidence sequence has left it behind at some look."""
+    pivot = Anytime(values, 0.5)
+    p = {side: pivot.p_value(against, side) for side in ("greater", "less", "two-sided")}
+    n = range(2, len(values) + 1)
+    looks = [EProcess(1 - level, 0.5).interval(values[:k]) for k in n]
+    low, high = max(a for a, _ in looks if not np.isnan(a)), min(b for _, b in looks if not np.isnan(b))
+    if min(abs(low - against), abs(high - against)) > 1e-6 and not np.isnan(pivot.interval(level)).any():
+        assert (p["greater"] <= (1 - level) / 2) == (low > against)
+        assert (p["less"] <= (1 - level) / 2) == (high < against)
+    now = "greater" if values.mean() > against else "less"
+    assert p["two-sided"] == min(1.0, 2 * p[now])
+    assert p["two-sided"] >= EProcess(g=0.5).p(values - against)
+
+
+def test_half_a_width_is_that_of_the_last_look():
+    values = np.random.default_rng(0).normal(size=9)
+    process = EProcess(0.1, 0.7)
+    half = process.half_width(values.std(ddof=1), 9)
+    assert Anytime(values, 0.7).p_value(values.mean() - half * 1.0001, "greater") <= 0.05
+    t = half * 3 / values.std(ddof=1)
+    assert log_e(t, 9, 0.7) == pytest.approx(log(10))
+    assert process.half_width(1.0, 2) == np.inf
 
 
 @pytest.mark.slow
