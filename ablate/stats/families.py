@@ -64,7 +64,7 @@ def _omnibus(inquiry: Inquiry) -> Iterator[Result]:
 
 
 def _judge_jointly(inquiry: Inquiry, question: Contrast, contrasts: list[Contrast], new_domains: bool) -> Result:
-    layout, judge = inquiry.layout, inquiry.judge
+    layout, judge = inquiry.serve(question.weights), inquiry.judge
     part = select_part(layout, question.weights, judge.variances == "pooled", whole_blocks=False)
     matrix = np.stack([layout.weigh(c.weights) for c in contrasts])
     refusal = part.refusal

@@ -90,11 +90,16 @@ class Inquiry:
                 return answered
         return []
 
+    def serve(self, contrast: Mapping[Cell, float], layout: Layout | None = None) -> Layout:
+        """What of a layout serves a contrast: all, or, where cells may stop apart, the seeds that all of its have."""
+        layout = layout or self.layout
+        if self.plan.analysis.stopping == "fixed":
+            return layout
+        return share_seeds(layout, contrast, self.source.runs["block"].to_numpy(object))
+
     def select(self, contrast: Contrast, layout: Layout | None = None) -> tuple[str, Part]:
         """The engine for a contrast, and what of the layout serves it."""
-        layout = layout or self.layout
-        if self.plan.analysis.stopping != "fixed":
-            layout = share_seeds(layout, contrast.weights, self.source.runs["block"].to_numpy(object))
+        layout = self.serve(contrast.weights, layout)
         pooled, wanted = self.judge.variances == "pooled", self.plan.analysis.engine
         part = select_part(layout, contrast.weights, pooled, whole_blocks=False)
         engine = choose_engine(layout, part, wanted, self.judge.folds)
@@ -271,7 +276,9 @@ def share_seeds(layout: Layout, contrast: Mapping[Cell, float], seeds: NDArray[n
     common = np.array([seed in shared for seed in seeds], bool)
     keep = (layout.owners >= 0) & np.append(common, False)[layout.owners]
     keep[~used] = True
-    return replace(layout, scores=np.where(keep, layout.scores, nan), owners=np.where(keep, layout.owners, -1))
+    columns = keep[used].any((0, 2)) if layout.blocked else slice(None)
+    scores, owners = np.where(keep, layout.scores, nan), np.where(keep, layout.owners, -1)
+    return replace(layout, scores=scores[:, columns], owners=owners[:, columns])
 
 
 def _comparisons_at(layout: Layout, plan: Plan) -> Iterator[Comparison]:

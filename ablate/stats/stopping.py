@@ -25,7 +25,7 @@ from ablate.plans import Plan
 from ablate.records import Records
 from ablate.stats.corrections import confidence_level
 from ablate.stats.layouts import Layout
-from ablate.stats.projections import half_width, project
+from ablate.stats.projections import half_width, project, suggest
 from ablate.stats.refusals import ONE_RUN, TWO_RUNS
 from ablate.stats.results import ONE_SIDED, Result
 from ablate.stats.sources import read_records
@@ -132,10 +132,10 @@ def _judge(result: Result, plan: Plan, tests: int, closed: bool) -> tuple[State,
         return ("undecided" if more else "refused"), f"{result.refusal.code}, {result.refusal}"
     if result.verdict not in OPEN:
         return "decided", result.verdict
+    if _needs_domains(result, plan, tests):
+        return "needs domains", suggest(result, plan.direction, plan)
     if result.n_seeds >= last:
         return "ended", f"{result.verdict} with the most seeds"
-    if _needs_domains(result, plan, tests):
-        return "needs domains", "the variance over domains stays, however many seeds"
     chance = reach(result, plan, tests)
     if plan.analysis.futility is not None and chance < plan.analysis.futility:
         return "futile", f"a chance of {chance:.2g} to be decided by {last} seeds"
