@@ -27,7 +27,7 @@ INK, PRIMARY, OTHER, BAND, GRID, PAPER = "#1b1f24", "#1f5fa8", "#b3541e", "#dfe6
 
 # Families of the forest; simple effects only where the design has nothing more telling.
 _FAMILIES = ("main", "leave_one_out", "step", "noninferiority", "interaction")
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ablate",
     "pdf.fonttype": 42,
@@ -58,7 +58,7 @@ def forest(effects: Effects, records: Records | None = None) -> "Figure":
         families = ["simple", *families]
     lines = _lines(frame, families)
     direction = records.plan.direction if records is not None else "maximize"
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(6.6, 1.1 + 0.27 * len(lines)), layout="constrained")
         axes = figure.add_subplot()
         _margin(axes, records)
@@ -73,7 +73,7 @@ def forest(effects: Effects, records: Records | None = None) -> "Figure":
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.set_yticks(list(labels), list(labels.values()))
         axes.set_xlabel(_axis_label(frame, records))
-        _plain_axes(axes)
+        plain_axes(axes)
         _legend(figure, frame, primary, records)
     return figure
 
@@ -90,17 +90,17 @@ def domains(effects: Effects, records: Records | None = None) -> "Figure | None"
     groups = list(dict.fromkeys(frame["domain"]))
     columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(1.3 + 2.2 * columns, 0.5 + rows * (0.75 + 0.2 * len(groups))), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
         for axes, (key, part) in zip(grid, panels, strict=False):
             _margin(axes, records)
             for row in part.to_dict("records"):
                 _draw_domain(axes, row, groups.index(row["domain"]))
-            axes.set_title("\n".join(_short(line, 34) for line in _panel_title(key)), fontsize=8.5, loc="left")
+            axes.set_title("\n".join(shorten(line, 34) for line in _panel_title(key)), fontsize=8.5, loc="left")
             axes.set_ylim(len(groups) - 0.4, -0.6)
-            axes.set_yticks(range(len(groups)), [_short(group, 28) for group in groups])
-            _plain_axes(axes)
+            axes.set_yticks(range(len(groups)), [shorten(group, 28) for group in groups])
+            plain_axes(axes)
         for axes in grid[max(0, len(panels) - columns) : len(panels)]:
             axes.tick_params(labelbottom=True)
         for axes in grid[len(panels) :]:
@@ -135,7 +135,7 @@ def inline(text: str) -> str:
 def _save(figure: "Figure", out: Any, kind: str, metadata: Mapping[str, str | None]) -> None:
     from matplotlib import rc_context
 
-    with rc_context(_STYLE), warnings.catch_warnings():
+    with rc_context(STYLE), warnings.catch_warnings():
         logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every font it puts into a PDF
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # foreign names; the viewer has fonts
         figure.savefig(out, format=kind, metadata=dict(metadata), transparent=True)
@@ -149,7 +149,7 @@ def _lines(frame: pd.DataFrame, families: list[str]) -> list[tuple[str, dict[str
             part = block[block["family"] == family]
             if len(part):
                 heading = wordings.FAMILY_WORDS[family].split(" (")[0]
-                lines.append((_short(f"{stratum!s}: {heading}" if stratum else heading, 80), {}))
+                lines.append((shorten(f"{stratum!s}: {heading}" if stratum else heading, 80), {}))
             for _, both in part.groupby(["factor", "level", "versus"], sort=False):
                 rows = {str(row["target"]): row for row in both.to_dict("records")}
                 lines.append((_label(next(iter(rows.values()))), rows))
@@ -159,8 +159,8 @@ def _lines(frame: pd.DataFrame, families: list[str]) -> list[tuple[str, dict[str
 def _label(row: Mapping[Any, Any]) -> str:
     """A contrast in few words: what the heading above it does not already say."""
     if row["family"] in ("noninferiority", "leave_one_out"):
-        return _short(str(row["factor"]))
-    return _short(str(row["level"]) if row["family"] in ("simple", "interaction") else wordings.contrast(row))
+        return shorten(str(row["factor"]))
+    return shorten(str(row["level"]) if row["family"] in ("simple", "interaction") else wordings.contrast(row))
 
 
 def _draw(axes: "Axes", row: Mapping[Any, Any], place: int, primary: bool, direction: str) -> None:
@@ -199,7 +199,8 @@ def _margin(axes: "Axes", records: Records | None) -> None:
     axes.axvline(0, color=INK, lw=0.8, zorder=1)
 
 
-def _plain_axes(axes: "Axes") -> None:
+def plain_axes(axes: "Axes") -> None:
+    """Axes without a frame, with lines that lead the eye to the numbers below."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=GRID, lw=0.5)
@@ -236,6 +237,7 @@ def _panel_title(key: tuple[Any, ...]) -> list[str]:
     return [f"{stratum}: {factor}" if stratum else factor, f"{level} vs {versus}"]
 
 
-def _short(text: str, width: int = 44) -> str:
+def shorten(text: str, width: int = 44) -> str:
+    """A foreign text, cut to a number of characters."""
     text = wordings.clean(text)
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,7 +1,8 @@
 """The written report of a study: tables, figures and one self-contained page, and the check that they are fresh.
 
-All of it is a function of `plan.json` and the records: nothing depends on the clock, on the folder, or on who
-finished first. Tables are compared byte for byte; figures, whose bytes belong to a library, by the stamp they carry.
+All of it is a function of `plan.json`, the records and the papers beside them: nothing depends on the clock, on the
+folder, or on who finished first. Tables are compared byte for byte; figures, whose bytes belong to a library, by the
+stamp they carry.
 """
 
 import io
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from ablate.factors import digest
 from ablate.files import write_whole
 from ablate.records import Records
-from ablate.report import inventories, rendering, sentences, wordings
+from ablate.report import accountings, budgets, integrity, inventories, reckonings, rendering, sentences, wordings
+from ablate.report.papers import Papers, read_papers
 from ablate.report.tables import Table, domains_table, table
 from ablate.stats.effects import COLUMNS, Effects
 
@@ -36,14 +38,15 @@ def write_report(records: Records, folder: Path) -> list[Path]:
     from ablate.report import figures
     from ablate.stats.attribution import attribute
 
-    effects = attribute(records)
-    stamp = make_stamp(effects, records)
+    effects, papers = attribute(records), read_papers(folder, records.plan)
+    stamp, tables = make_stamp(effects, records, papers), make_tables(effects, records, papers)
     drawn = {name: figure for name, figure in _figures(effects, records).items() if figure is not None}
     svgs = {name: figures.svg(figure, stamp) for name, figure in drawn.items()}
-    contents: dict[str, str | bytes] = {**_table_files(effects, records)}
+    contents: dict[str, str | bytes] = {**_table_files(effects, tables)}
     contents |= {f"figures/{name}.svg": text for name, text in svgs.items()}
     contents |= {f"figures/{name}.pdf": figures.pdf(figure, stamp) for name, figure in drawn.items()}
-    contents[PAGE] = make_page(effects, records, {name: figures.inline(text) for name, text in svgs.items()})
+    inline = {name: figures.inline(text) for name, text in svgs.items()}
+    contents[PAGE] = make_page(effects, records, papers, tables, inline)
     paths = []
     for name, content in contents.items():
         path = folder / name
@@ -55,26 +58,31 @@ def write_report(records: Records, folder: Path) -> list[Path]:
 
 def check_report(folder: Path) -> list[str]:
     """What in a study's folder does not match its plan and records: a line per file, empty if all is fresh."""
+    from ablate.report.curves import has_search
     from ablate.stats.attribution import attribute
 
     path = next(
         (p for p in (folder / "records.csv", folder / "records.parquet") if p.is_file()), folder / "records.csv"
     )
     records = Records.read(path)
-    effects = attribute(records)
-    stamp = make_stamp(effects, records)
-    lines = [_compare(folder, name, text) for name, text in _table_files(effects, records).items()]
-    names = ["forest", *(["domains"] if (effects.frame["family"] == "domain").any() else [])]
+    effects, papers = attribute(records), read_papers(folder, records.plan)
+    stamp, tables = make_stamp(effects, records, papers), make_tables(effects, records, papers)
+    lines = [_compare(folder, name, text) for name, text in _table_files(effects, tables).items()]
+    names = [
+        "forest",
+        *(["domains"] if (effects.frame["family"] == "domain").any() else []),
+        *(["tuning"] if has_search(records) else []),
+    ]
     lines += [_find(folder, f"figures/{name}{suffix}", stamp) for name in names for suffix in (".svg", ".pdf")]
-    lines.append(_compare(folder, PAGE, make_page(effects, records, dict.fromkeys(names, "<svg></svg>"))))
-    return [line for line in lines if line]
+    page = make_page(effects, records, papers, tables, dict.fromkeys(names, "<svg></svg>"))
+    return [line for line in (*lines, _compare(folder, PAGE, page)) if line]
 
 
-def make_stamp(effects: Effects, records: Records) -> str:
-    """Digest of everything that a report shows: the effects, the records in a fixed order, and the plan."""
+def make_stamp(effects: Effects, records: Records, papers: Papers) -> str:
+    """Digest of everything that a report shows: the effects, the records in a fixed order, the plan and the papers."""
     order = ["trial", "domain_group", "domain", "shift", "metric"]
     rows = records.frame.sort_values(order, kind="stable").to_csv(index=False, lineterminator="\n")
-    return digest([full_csv(effects), rows, records.plan.hash])
+    return digest([full_csv(effects), rows, records.plan.hash, *([papers.stamp] if papers.stamp else [])])
 
 
 def full_csv(effects: Effects) -> str:
@@ -87,64 +95,82 @@ def full_csv(effects: Effects) -> str:
     return out.getvalue()
 
 
-def make_page(effects: Effects, records: Records, svgs: Mapping[str, str]) -> str:
+def make_page(
+    effects: Effects, records: Records, papers: Papers, tables: Mapping[str, Table], svgs: Mapping[str, str]
+) -> str:
     """The report as one HTML page that loads nothing: inline style and figures, no script, every cell with its trials.
 
     Args:
         effects: what is reported.
         records: what they were made from.
-        svgs: figures by name (`forest`, `domains`), as `figures.inline` gives them.
+        papers: what else lies in the study's folder.
+        tables: as `make_tables` gives them.
+        svgs: figures by name (`forest`, `domains`, `tuning`), as `figures.inline` gives them.
     """
-    plan = records.plan
-    shown = {name: rendering.html(made, link=_TRIAL) for name, made in _tables(effects, records).items()}
-    everything = rendering.html(inventories.trials_table(records), link=_TRIAL)
+    plan, search = records.plan, accountings.search_table(records)
     return _template().render(
         plan=plan,
-        stamp=make_stamp(effects, records),
+        stamp=make_stamp(effects, records, papers),
         question=wordings.clean(sentences.question(plan)),
         target=wordings.TARGETS[effects.target][1],
-        verdicts=_verdicts(effects, records),
-        tables=shown,
-        trials=everything,
+        verdicts=_verdicts(effects, records, papers),
+        tables={name: rendering.html(made, link=_TRIAL) for name, made in tables.items()},
+        trials=rendering.html(accountings.trials_table(records, papers), link=_TRIAL),
+        search=rendering.html(search, link=_TRIAL) if search else "",
+        tried=len(search.rows) if search else 0,
         svgs=svgs,
-        account=wordings.clean(sentences.accounted(records)),
-        deviations=[wordings.clean(line) for line in sentences.deviations(records)],
-        methods=wordings.clean(sentences.methods(effects, records)),
+        account=wordings.clean(reckonings.accounted(records, papers)),
+        deviations=[wordings.clean(line) for line in reckonings.deviations(records, papers)],
+        integrity=[_clean_finding(finding) for finding in integrity.find_integrity(records, papers)],
+        explored=bool(papers.scopes),
+        methods=wordings.clean(sentences.methods(effects, records, papers)),
         commit=str(plan.provenance.get("commit") or ""),
     )
 
 
-def _verdicts(effects: Effects, records: Records) -> list[dict[str, str]]:
+def _clean_finding(finding: integrity.Finding) -> dict[str, Any]:
+    details = [wordings.clean(line) for line in finding.details]
+    return {**vars(finding), "text": wordings.clean(finding.text), "details": details}
+
+
+def _verdicts(effects: Effects, records: Records, papers: Papers) -> list[dict[str, str]]:
     return [
         {"verdict": verdict.replace(" ", "-"), "text": wordings.clean(sentence)}
-        for verdict, sentence in sentences.summary(effects, records)
+        for verdict, sentence in sentences.summary(effects, records, papers)
     ]
 
 
-def _tables(effects: Effects, records: Records) -> dict[str, Table]:
-    return {
-        "effects": table(effects, records),
-        "domains": domains_table(effects, records),
-        "cells": inventories.cells_table(records),
+def make_tables(effects: Effects, records: Records, papers: Papers) -> dict[str, Table]:
+    """The tables of a study by name; budgets, tuning and contamination where there is something to tell."""
+    made: dict[str, Table | None] = {
+        "effects": table(effects, records, papers),
+        "domains": domains_table(effects, records, papers),
+        "cells": inventories.cells_table(records, papers),
         "costs": inventories.cost_table(records),
-        "accounting": inventories.accounting_table(records),
+        "accounting": accountings.accounting_table(records, papers),
+        "budgets": budgets.budget_table(records),
+        "tuning": budgets.tuning_table(records.plan, papers.selection),
+        "contamination": integrity.contamination_table(papers),
+        "clean_part": integrity.clean_table(effects, records),
     }
+    return {name: shown for name, shown in made.items() if shown is not None}
 
 
-def _table_files(effects: Effects, records: Records) -> dict[str, str]:
+def _table_files(effects: Effects, tables: Mapping[str, Table]) -> dict[str, str]:
     """Path in the folder -> content, of everything that is compared byte for byte."""
     made = {
         f"tables/{name}{suffix}": text
-        for name, shown in _tables(effects, records).items()
+        for name, shown in tables.items()
         for suffix, text in rendering.files(shown).items()
     }
     return {**made, "tables/effects_full.csv": full_csv(effects)}
 
 
 def _figures(effects: Effects, records: Records) -> dict[str, Any]:
-    from ablate.report import figures
+    from ablate.report import curves, figures
 
-    return {"forest": figures.forest(effects, records), "domains": figures.domains(effects, records)}
+    drawn = {"forest": figures.forest(effects, records), "domains": figures.domains(effects, records)}
+    return {**drawn, "tuning": curves.tuning(records)}
 
 
 def _field(value: object) -> str:

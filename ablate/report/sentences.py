@@ -1,6 +1,6 @@
-"""Sentences: footnotes, accounting, deviations from the plan, summary and the methods paragraph.
+"""Sentences: footnotes, summary and the methods paragraph.
 
-Everything here is a function of effects, records and plan; nothing is computed that they do not hold.
+Everything here is a function of effects, records, plan and papers; nothing is computed that they do not hold.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,8 @@ from ablate.factors import level_name
 from ablate.plans import Plan
 from ablate.records import CLEAN, WHOLE, Records
 from ablate.report import wordings
+from ablate.report.papers import Papers
+from ablate.report.reckonings import accounted
 from ablate.report.wordings import counted, listed
 from ablate.stats.effects import Effects
 
@@ -30,13 +32,16 @@ def groups(records: Records) -> dict[str, list[str]]:
     return found
 
 
-def footnotes(effects: Effects, records: Records | None, shown: pd.DataFrame) -> tuple[str, ...]:
+def footnotes(
+    effects: Effects, records: Records | None, shown: pd.DataFrame, papers: Papers | None = None
+) -> tuple[str, ...]:
     """What must stand below a table of effects: the effects' own notes, and what the plan and the records add.
 
     Args:
         effects: for their notes (engine, target, correction, margin, refusals).
         records: for units, seeds, domains and the accounting; left out without them.
         shown: the rows of effects that the table shows.
+        papers: for what the accounting cannot read from the records.
     """
     lines = list(effects.notes)
     if "domain" in set(shown["family"]):
@@ -53,8 +58,8 @@ def footnotes(effects: Effects, records: Records | None, shown: pd.DataFrame) ->
     if (decided & (shown["low"] <= 0) & (shown["high"] >= 0)).any():
         lines.append("Holm's p is stronger than the interval beside it: a decided row may have one that still holds 0.")
     if records is not None:
-        account = accounted(records)
-        lines = [line for line in lines if not account.startswith(line.rstrip("."))]  # the same, with reasons
+        account = accounted(records, papers)
+        lines = [line for line in lines if line.rstrip(".") not in account]  # the same, with reasons
         lines += [*_plan_notes(effects, records), account]
     return tuple(dict.fromkeys(lines))
 
@@ -85,59 +90,6 @@ def _span(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def accounted(records: Records) -> str:
-    """`89 of 90 trials complete, 1 failed (ValueError: ... 1x).`"""
-    complete = records.complete["trial"].nunique()
-    parts = [f"{complete} of {len(records.plan.trials)} trials complete"]
-    lost = records.failures.drop_duplicates("trial")
-    for status, rows in lost.groupby("status", sort=True):
-        reasons = [why for why in (short_reason(r) for r in rows["reason"]) if why]
-        said = "; ".join(f"{why} ({reasons.count(why)}×)" for why in sorted(set(reasons)))
-        parts.append(f"{len(rows)} {status}" + (f": {said}" if said else ""))
-    owed = len(records.plan.trials) - records.frame["trial"].nunique()
-    if owed:
-        parts.append(f"{owed} not run")
-    return ", ".join(parts) + "."
-
-
-def short_reason(reason: Any, width: int = 160) -> str:
-    """The last line of a reason (of a traceback: the exception), cut to `width` characters."""
-    if reason is None or pd.isna(reason):
-        return ""
-    lines = [line.strip() for line in str(reason).splitlines() if line.strip()]
-    text = lines[-1] if lines else ""
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def deviations(records: Records) -> list[str]:
-    """How the study differs from its plan, a sentence each; empty if it does not."""
-    plan, frame = records.plan, records.frame
-    lines = []
-    lost = sorted(set(records.failures["trial"]))
-    if lost:
-        lines.append(f"{counted(len(lost), 'trial')} without a complete run: {', '.join(lost)}.")
-    owed = [t for t in plan.trials if t.id not in set(frame["trial"])]
-    if owed:
-        lines.append(f"{counted(len(owed), 'planned trial')} not run yet.")
-    strange = sorted(set(frame["trial"]) - {t.id for t in plan.trials})
-    if strange:
-        lines.append(f"{counted(len(strange), 'trial')} that the plan does not hold: {', '.join(strange)}.")
-    again = frame[frame["attempt"].fillna(1) > 1].drop_duplicates("trial")
-    if len(again):
-        lines.append(
-            f"{counted(len(again), 'trial')} needed more than one attempt: {', '.join(sorted(again['trial']))}."
-        )
-    machines = sorted(set(frame["hardware"].dropna()))
-    if len(machines) > 1:
-        lines.append(f"Trials ran on different hardware ({'; '.join(machines)}): costs are not comparable across it.")
-    scored = records.complete[records.complete["metric"] == plan.metric]
-    sizes = scored.groupby("trial").size()
-    if sizes.nunique() > 1:
-        short = sorted(sizes.index[sizes < sizes.max()])
-        lines.append(f"{counted(len(short), 'trial')} not measured on every domain: {', '.join(map(str, short))}.")
-    return lines
-
-
 def question(plan: Plan) -> str:
     """What the study asks, in one sentence."""
     switched = [
@@ -153,24 +105,34 @@ def question(plan: Plan) -> str:
 HEADLINES = ("main", "leave_one_out", "step", "noninferiority")
 
 
-def summary(effects: Effects, records: Records) -> list[tuple[str, str]]:
+def summary(effects: Effects, records: Records, papers: Papers | None = None) -> list[tuple[str, str]]:
     """Verdict and sentence of every overall contrast that the design was made for, under the plan's target.
 
     The other families are counted by verdict (the verdict is then empty). Where the design answers no more than
     simple effects, these are told one by one.
     """
-    frame = effects.frame
-    keep = (frame["domain"] == WHOLE) & (frame["target"] == effects.target)
-    frame = frame[keep]
-    told = HEADLINES if frame["family"].isin(HEADLINES[:3]).any() else (*HEADLINES, "simple")
+    frame, told = _overall(effects), headlines(effects)
     decimals, sure = wordings.places(frame["se"]), wordings.percent(1 - effects.alpha)
-    headlines = frame[frame["family"].isin(told)]
-    lines = [(str(row["verdict"]), _sentence(row, decimals, sure)) for row in headlines.to_dict("records")]
-    for family, part in frame[~frame["family"].isin(told)].groupby("family", sort=False):
+    lines = [
+        (str(row["verdict"]), _sentence(row, decimals, sure) + explored(row, papers)) for row in told.to_dict("records")
+    ]
+    for family, part in frame[~frame["family"].isin(told["family"])].groupby("family", sort=False):
         counts = part["verdict"].value_counts(sort=False)
         said = ", ".join(f"{number} {name}" for name, number in counts.items())
         lines.append(("", f"{wordings.FAMILY_WORDS[str(family)].split(' (')[0]}: {said}."))
     return lines
+
+
+def headlines(effects: Effects) -> pd.DataFrame:
+    """The overall effects that the design was made for, under the plan's target; simple ones where it has no others."""
+    frame = _overall(effects)
+    told = HEADLINES if frame["family"].isin(HEADLINES[:3]).any() else (*HEADLINES, "simple")
+    return frame[frame["family"].isin(told)]
+
+
+def _overall(effects: Effects) -> pd.DataFrame:
+    frame = effects.frame
+    return frame[(frame["domain"] == WHOLE) & (frame["target"] == effects.target)]
 
 
 def _sentence(row: Mapping[Any, Any], decimals: int, sure: str) -> str:
@@ -185,22 +147,60 @@ def _sentence(row: Mapping[Any, Any], decimals: int, sure: str) -> str:
     return f"{wordings.contrast(row)}{where}: {size} ({reach}, {test}): {said}."
 
 
-def methods(effects: Effects, records: Records) -> str:
+def explored(effect: Mapping[Any, Any], papers: Papers | None) -> str:
+    """` Exploratory: ...` for an effect that an amendment touches, to stand behind its sentence."""
+    numbers = papers.explores(effect) if papers else ()
+    return f" Exploratory: {amended(numbers)} came after results." if numbers else ""
+
+
+def amended(numbers: Sequence[int]) -> str:
+    """`amendment 1`, `amendments 1 and 3`."""
+    return f"amendment{'s' if len(numbers) > 1 else ''} {listed(numbers)}"
+
+
+def methods(effects: Effects, records: Records, papers: Papers | None = None) -> str:
     """The methods paragraph, from plan and effects: what was run and how it was judged."""
     plan = records.plan
     said = [_design_sentence(plan)]
     if plan.excluded:
         said.append(f"{counted(len(plan.excluded), 'cell')} had been excluded by rule beforehand.")
-    said.append(f"The plan (hash {plan.hash[:12]}) was locked before the first trial.")
+    said += [_lock_sentence(plan, papers), *_tuning_sentences(plan)]
     found = groups(records)
     over = f" on {counted(len(found), 'domain group')} ({listed(found)})" if found else ""
     inner = "; the domains of a group are averaged first, and groups count equally" if found else ""
     better = "higher" if plan.direction == "maximize" else "lower"
     said.append(f"The primary metric is {plan.metric} ({better} is better){over}{inner}.")
     said.append("Effects are linear contrasts of cell means.")
-    account = accounted(records)
-    said += [note for note in effects.notes if not account.startswith(note.rstrip("."))]
+    account = accounted(records, papers)
+    said += [note for note in effects.notes if note.rstrip(".") not in account]
     return " ".join([*said, account])
+
+
+def _lock_sentence(plan: Plan, papers: Papers | None) -> str:
+    if not papers or not papers.amendments:
+        return f"The plan (hash {plan.hash[:12]}) was locked before the first trial."
+    first, last = papers.amendments[0], papers.amendments[-1]
+    times = counted(len(papers.amendments), "amendment")
+    return (
+        f"The first plan (hash {first.before[:12]}) was locked before the first trial; after {times}, the last when "
+        f"{counted(last.complete, 'trial')} had been measured, it is that of hash {plan.hash[:12]}."
+    )
+
+
+def _tuning_sentences(plan: Plan) -> list[str]:
+    tuning = plan.tuning
+    if tuning is None:
+        return []
+    keys = listed(nuisance.key for nuisance in tuning.space)
+    if tuning.scope == "fixed":
+        return [f"{keys} were not tuned: one declared setting served all cells."]
+    where = "in every cell" if tuning.scope == "per_cell" else "in the baseline cell alone, for all cells,"
+    by = listed(objective.metric for objective in tuning.objectives)
+    pruned = "" if tuning.pruner == "none" else f", pruned by {tuning.pruner}"
+    return [
+        f"{keys} were tuned {where} by {counted(tuning.trials, 'proposal')} ({tuning.sampler}{pruned}) each, on "
+        f"{by} and {counted(len(tuning.seeds), 'seed')} of their own; the selected settings were run anew."
+    ]
 
 
 def _design_sentence(plan: Plan) -> str:

@@ -14,6 +14,7 @@ from ablate.errors import RecordsError
 from ablate.files import write_whole
 from ablate.records import WHOLE, Records
 from ablate.report import sentences, wordings
+from ablate.report.papers import Papers
 from ablate.stats.effects import Effects
 
 # The order in which a table shows families; "domain" has a table of its own.
@@ -94,12 +95,13 @@ class Table:
         return paths
 
 
-def table(effects: Effects, records: Records | None = None) -> Table:
+def table(effects: Effects, records: Records | None = None, papers: Papers | None = None) -> Table:
     """The ablation table: a row per contrast, all domains together, under both targets.
 
     Args:
         effects: what `attribute` gave.
         records: what they were made from; adds the plan's words (domains, seeds, margin) and accounting.
+        papers: what else lies in the study's folder; sets apart what an amendment made exploratory.
 
     The interval and the p of a row belong together: both are corrected within the row's family. Verdicts
     follow the plan's target; the other target stands beside it. A refused test shows its code instead of p.
@@ -124,7 +126,7 @@ def table(effects: Effects, records: Records | None = None) -> Table:
     if noted:
         head, align = [*head, "Note"], align + "l"
     rows: list[Row] = []
-    for heading, part in _sections(frame):
+    for heading, part in _sections(frame, papers):
         rows.append((Entry(heading),))
         for effect in part.to_dict("records"):
             row = _effect_row(effect, places)
@@ -135,11 +137,11 @@ def table(effects: Effects, records: Records | None = None) -> Table:
         if part["family"].iloc[0] == "leave_one_out":
             rows += _sum_row(part, places, len(head))
     title = f"Ablation of {records.plan.name}: effects on {metric}" if records else f"Effects on {metric}"
-    notes = (*sentences.footnotes(effects, records, frame), wordings.REPLICATION_NOTE)
+    notes = (*sentences.footnotes(effects, records, frame, papers), wordings.REPLICATION_NOTE)
     return Table(title, tuple(head), tuple(rows), notes, align)
 
 
-def domains_table(effects: Effects, records: Records | None = None) -> Table:
+def domains_table(effects: Effects, records: Records | None = None, papers: Papers | None = None) -> Table:
     """The effects within each domain group: a difference with the mark of its verdict, its interval below.
 
     Domain groups and contrasts share the two sides of the table, the longer side going down. All of them are
@@ -165,22 +167,36 @@ def domains_table(effects: Effects, records: Records | None = None) -> Table:
             rows.append((Entry(""), *(lower for _, lower in pairs)))
     corner = "Domain group" if domains_down else "Contrast"
     metric = wordings.listed(frame["metric"].unique())
-    notes = (wordings.MARKS_NOTE, *sentences.footnotes(effects, records, frame))
+    notes = (wordings.MARKS_NOTE, *_explored(frame, papers), *sentences.footnotes(effects, records, frame, papers))
     header = (corner, *(str(name).replace(": ", ":\n", 1) for name in columns or ["Δ"]))
     return Table(f"Effects on {metric or 'the metric'} in each domain group", header, tuple(rows), notes)
 
 
-def _sections(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The frame cut by metric, stratum and family, each with its heading."""
+def _sections(frame: pd.DataFrame, papers: Papers | None) -> list[tuple[str, pd.DataFrame]]:
+    """The frame cut by metric, stratum and family, each with its heading; what is exploratory comes last."""
+    numbers = [papers.explores(row) if papers else () for row in frame.to_dict("records")]
     parts = []
-    for (metric, stratum), block in frame.groupby(["metric", "stratum"], sort=False):
-        for family in FAMILIES:
-            part = block[block["family"] == family]
-            if len(part):
-                several = frame["metric"].nunique() > 1
-                before = [str(stratum), str(metric) if several else ""]
-                parts.append((wordings.family_heading(part, before), part))
+    for amended in sorted({*numbers}):
+        said = f"Exploratory, {sentences.amended(amended)}" if amended else ""
+        rows = frame[[each == amended for each in numbers]]
+        for (metric, stratum), block in rows.groupby(["metric", "stratum"], sort=False):
+            for family in FAMILIES:
+                part = block[block["family"] == family]
+                if len(part):
+                    several = frame["metric"].nunique() > 1
+                    before = [said, str(stratum), str(metric) if several else ""]
+                    parts.append((wordings.family_heading(part, before), part))
     return parts
+
+
+def _explored(frame: pd.DataFrame, papers: Papers | None) -> list[str]:
+    """A sentence that names the contrasts which an amendment made exploratory in some domain group."""
+    rows = frame.to_dict("records") if papers and papers.scopes else []
+    named = dict.fromkeys(f"{row['contrast']} in {row['domain']}" for row in rows if papers and papers.explores(row))
+    if not named:
+        return []
+    which = "all" if len(named) == len(rows) else "; ".join(named)
+    return [f"Exploratory, since an amendment came after results: {which}."]
 
 
 def _sum_row(part: pd.DataFrame, places: int, width: int) -> list[Row]:

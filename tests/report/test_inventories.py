@@ -1,11 +1,12 @@
-"""Cells, costs and accounting against plain pandas."""
+"""Cells and costs against plain pandas."""
 
 import pandas as pd
 import pytest
 
 from ablate.records import Records
-from ablate.report.inventories import accounting_table, cells_table, cost_table, run_scores, trials_table
-from tests.report.studies import make_plan, make_records, number, read_markdown
+from ablate.report.accountings import accounting_table, trials_table
+from ablate.report.inventories import cells_table, cost_table, run_scores
+from tests.report.studies import make_records, number, read_markdown
 
 
 def test_cells_are_means_of_runs_of_means_of_groups():
@@ -53,25 +54,6 @@ def test_costs_are_exact_where_shared_and_medians_elsewhere():
         median = cell[cell["metric"] == "train_seconds"]["value"].median()
         assert number(row["train seconds"]) == pytest.approx(median, abs=5.1e-3)
     assert sum(row["Runs"] == "2 of 3" for row in shown) == 1
-
-
-def test_every_planned_trial_is_accounted_for():
-    records = make_records(failed=2, missing=3)
-    *cells, total = read_markdown(repr(accounting_table(records)))
-    assert (total["planned"], total["complete"], total["failed"], total["not run"]) == ("36", "31", "2", "3")
-    assert sum(int(row["planned"]) for row in cells) == 36
-    lost = records.plan.trials[0]
-    assert any(f"{lost.id}: ValueError: loss is nan" in row["reasons"] for row in cells)
-    listed = read_markdown(repr(trials_table(records)))
-    assert [row["trial"] for row in listed] != [t.id for t in records.plan.trials]  # by cell, not by shuffled block
-    assert {row["trial"]: row["status"] for row in listed}.keys() == {t.id for t in records.plan.trials}
-    assert sorted(row["status"] for row in listed) == ["complete"] * 31 + ["failed"] * 2 + ["not run"] * 3
-
-
-def test_excluded_cells_stay_in_the_accounting():
-    records = make_records(make_plan(exclude=[{"data": "augmented", "size": "small"}]))
-    rows = read_markdown(repr(accounting_table(records)))
-    assert sum("excluded" in row["reasons"] for row in rows) == 2
 
 
 def test_no_table_depends_on_who_finished_first():

@@ -15,6 +15,7 @@ import ablate as ab
 from ablate.errors import StudyError
 from ablate.records import Records
 from ablate.report import figures, reports
+from ablate.report.papers import Papers
 from tests.report.studies import HOSTILE, make_plan, make_records
 
 
@@ -54,9 +55,9 @@ def test_the_same_records_in_another_order_give_the_same_files(study, tmp_path):
     random.Random(5).shuffle(parts)
     shuffled = Records(pd.concat(parts, ignore_index=True), records.plan)
     effects = ab.attribute(shuffled)
-    for name, text in reports._table_files(effects, shuffled).items():
+    for name, text in reports._table_files(effects, reports.make_tables(effects, shuffled, Papers())).items():
         assert (study / name).read_bytes() == text.encode(), name
-    assert reports.make_stamp(effects, shuffled) in (study / "figures/forest.svg").read_text()
+    assert reports.make_stamp(effects, shuffled, Papers()) in (study / "figures/forest.svg").read_text()
 
 
 def test_one_changed_digit_of_the_records_makes_all_stale(study):
@@ -94,8 +95,9 @@ def test_missing_files_and_foreign_figures_are_named(study):
     (study / "tables/costs.md").unlink()
     (study / "report.html").unlink()
     other = make_records(make_plan(margin=0.02))
-    drawn = figures.forest(ab.attribute(other), other)
-    (study / "figures/forest.svg").write_text(figures.svg(drawn, reports.make_stamp(ab.attribute(other), other)))
+    effects = ab.attribute(other)
+    stamp = reports.make_stamp(effects, other, Papers())
+    (study / "figures/forest.svg").write_text(figures.svg(figures.forest(effects, other), stamp))
     found = reports.check_report(study)
     assert [line.split(",")[0] for line in found] == [
         "tables/costs.md: missing", "figures/forest.svg: stale", "report.html: missing"

@@ -1,29 +1,8 @@
 """What is said about a study follows from its plan and records."""
 
 import ablate as ab
-from ablate.records import Records
 from ablate.report import sentences
 from tests.report.studies import make_effects, make_plan, make_records
-
-
-def test_no_deviations_where_there_are_none():
-    assert sentences.deviations(make_records()) == []
-
-
-def test_deviations_name_the_trials():
-    records = make_records(failed=1, missing=2)
-    frame = records.frame.copy()
-    again = records.complete["trial"].iloc[0]
-    frame.loc[frame["trial"] == again, "attempt"] = 2
-    frame.loc[frame["trial"] == again, "hardware"] = "1 GPU"
-    short = records.complete["trial"].iloc[-1]
-    frame = frame[(frame["trial"] != short) | (frame["shift"] != "noise-1")]
-    said = "\n".join(sentences.deviations(Records(frame, records.plan)))
-    assert f"1 trial without a complete run: {records.plan.trials[0].id}." in said
-    assert "2 planned trials not run yet." in said
-    assert f"more than one attempt: {again}." in said
-    assert "different hardware (1 GPU; 2 CPU)" in said
-    assert f"not measured on every domain: {short}." in said
 
 
 def test_the_summary_tells_main_effects_and_counts_the_rest():
@@ -57,15 +36,9 @@ def test_the_methods_paragraph_says_what_was_run():
         "2 cells had been excluded",
         records.plan.hash[:12],
         "accuracy (higher is better) on 4 domain groups (clean, noise, blur and rotation)",
-        "29 of 30 trials complete, 1 failed",
+        "9 of 10 cells complete, 29 of 30 trials complete, 1 failed",
     ]:
         assert words in said
-
-
-def test_reasons_are_the_last_line_of_a_traceback():
-    assert sentences.short_reason("Traceback\n  x\nValueError: no\n") == "ValueError: no"
-    assert sentences.short_reason("x" * 500).endswith("…")
-    assert sentences.short_reason(None) == ""
 
 
 def test_one_sided_questions_say_so():

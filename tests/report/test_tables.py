@@ -113,7 +113,7 @@ def test_footnotes_name_domains_seeds_margin_failures_and_correction():
         "noise: digits/noise-1, digits/noise-2",
         "3 seeds per cell (0 to 2)",
         "±0.01",
-        "35 of 36 trials complete, 1 failed: ValueError: loss is nan (1×).",
+        "11 of 12 cells complete, 35 of 36 trials complete, 1 failed: ValueError: loss is nan (1×).",
         "Holm",
         "main 4",
         "higher is better",

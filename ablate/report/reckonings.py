@@ -1,0 +1,185 @@
+"""Reckonings: how every trial ended, and how a study differs from its plan, in words and states.
+
+A trial that is planned ends in one state: a status of the records, `not needed` (what it would tell was decided at a
+look) or `not run`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from ablate.accounts import Launch, sign
+from ablate.factors import Cell
+from ablate.plans import Plan
+from ablate.records import Records
+from ablate.report.papers import Papers
+from ablate.report.wordings import counted, listed
+
+NOT_RUN, NOT_NEEDED = "not run", "not needed"
+
+
+def confirmed(records: Records) -> pd.DataFrame:
+    """The rows of the trials that report."""
+    return records.frame[records.frame["phase"] == "confirm"]
+
+
+def cell_trials(plan: Plan) -> dict[Cell, tuple[str, ...]]:
+    """Trial ids of every cell by seed; `plan.trials` itself is shuffled."""
+    found: dict[Cell, list[str]] = {cell: [] for cell in plan.cells}
+    for trial in sorted(plan.trials, key=lambda t: plan.seeds.index(t.seed)):
+        found[trial.cell].append(trial.id)
+    return {cell: tuple(ids) for cell, ids in found.items()}
+
+
+def find_states(records: Records, papers: Papers | None = None) -> dict[str, str]:
+    """Planned trial id -> its state, by cell and seed."""
+    known = dict(zip(records.frame["trial"], records.frame["status"], strict=True))
+    spared = papers.spared if papers else frozenset()
+    return {
+        i: str(known.get(i, NOT_NEEDED if i in spared else NOT_RUN))
+        for ids in cell_trials(records.plan).values()
+        for i in ids
+    }
+
+
+def find_reasons(records: Records) -> dict[str, str]:
+    """Trial id -> why it has no complete attempt, in a line."""
+    rows = records.failures.drop_duplicates("trial")
+    return {str(i): short_reason(why) for i, why in zip(rows["trial"], rows["reason"], strict=True)}
+
+
+def find_superseded(plan: Plan, papers: Papers) -> dict[str, int]:
+    """Trial id -> number of the amendment that took it out of the plan; 0 if no plan of the study ever had it."""
+    plans = [*(amendment.former for amendment in papers.amendments), plan]
+    last = {trial.id: k for k, each in enumerate(plans, 1) for trial in (*each.trials, *each.search_trials())}
+    return {trial: last.get(trial, 0) for trial in papers.account.superseded(plan)}
+
+
+def accounted(records: Records, papers: Papers | None = None) -> str:
+    """`17 of 18 cells complete, 89 of 90 trials complete, 1 failed: ValueError: ... (1×).`"""
+    plan, states, reasons = records.plan, find_states(records, papers), find_reasons(records)
+    cells = cell_trials(plan).values()
+    whole = sum(all(states[i] in ("complete", NOT_NEEDED) for i in ids) for ids in cells)
+    counts = Counter(states.values())
+    parts = [f"{whole} of {len(plan.cells)} cells complete", f"{counts['complete']} of {len(states)} trials complete"]
+    for state in sorted({*counts} - {"complete", NOT_RUN, NOT_NEEDED}):
+        said = _count_reasons(reasons[i] for i in states if states[i] == state)
+        parts.append(f"{counts[state]} {state}{_treated(plan, state)}" + (f": {said}" if said else ""))
+    parts += [f"{counts[state]} {state}" for state in (NOT_NEEDED, NOT_RUN) if counts[state]]
+    parts += [*_tuning_account(records), *(_papers_account(plan, papers) if papers else [])]
+    return ", ".join(parts) + "."
+
+
+def _tuning_account(records: Records) -> Iterator[str]:
+    tried = records.frame[records.frame["phase"] == "search"].drop_duplicates("trial")
+    if len(tried):
+        counts = Counter(tried["status"])
+        rest = [f"{counts[state]} {state}" for state in sorted(counts) if state != "complete"]
+        yield " and ".join([f"{counts['complete']} of {len(tried)} tuning trials complete", *rest])
+
+
+def _papers_account(plan: Plan, papers: Papers) -> Iterator[str]:
+    for number, count in sorted(Counter(find_superseded(plan, papers).values()).items()):
+        yield f"{count} superseded by amendment {number}" if number else f"{count} of no plan of the study"
+    if twins := {trial for twin in papers.account.duplicates() for trial in twin.trials}:
+        yield f"{len(twins)} duplicates"
+
+
+def _treated(plan: Plan, state: str) -> str:
+    """How the plan treats a diverged run."""
+    rule = plan.divergence
+    if state != "diverged" or rule is None:
+        return ""
+    words = {"fail": "counted as failed", "exclude": "left out, with bounds", "retry": f"after {rule.retries} retries"}
+    return f" ({words.get(rule.treatment, f'counted as {rule.value}')}, as declared)"
+
+
+def _count_reasons(reasons: Iterable[str]) -> str:
+    counts = Counter(filter(None, reasons))
+    return "; ".join(f"{why} ({counts[why]}×)" for why in sorted(counts))
+
+
+def short_reason(reason: Any, width: int = 160) -> str:
+    """The last line of a reason (of a traceback: the exception), cut to `width` characters."""
+    if reason is None or pd.isna(reason):
+        return ""
+    lines = [line.strip() for line in str(reason).splitlines() if line.strip()]
+    text = lines[-1] if lines else ""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def deviations(records: Records, papers: Papers | None = None) -> list[str]:
+    """How the study differs from its plan, a sentence each; empty if it does not."""
+    plan, frame, states = records.plan, confirmed(records), find_states(records, papers)
+    lines = []
+    lost = sorted(i for i, state in states.items() if state not in ("complete", NOT_RUN, NOT_NEEDED))
+    if lost:
+        lines.append(f"{counted(len(lost), 'trial')} without a complete run: {', '.join(lost)}.")
+    owed = sum(state == NOT_RUN for state in states.values())
+    if owed:
+        lines.append(f"{counted(owed, 'planned trial')} not run yet.")
+    strange = sorted(set(frame["trial"]) - set(states))
+    if strange:
+        lines.append(f"{counted(len(strange), 'trial')} that the plan does not hold: {', '.join(strange)}.")
+    again = frame[frame["attempt"].fillna(1) > 1].drop_duplicates("trial")
+    if len(again):
+        lines.append(
+            f"{counted(len(again), 'trial')} needed more than one attempt: {', '.join(sorted(again['trial']))}."
+        )
+    machines = sorted(set(frame["hardware"].dropna()))
+    if len(machines) > 1:
+        lines.append(f"Trials ran on different hardware ({'; '.join(machines)}): costs are not comparable across it.")
+    scored = frame[(frame["status"] == "complete") & (frame["metric"] == plan.metric)]
+    sizes = scored.groupby("trial").size()
+    if sizes.nunique() > 1:
+        short = sorted(sizes.index[sizes < sizes.max()])
+        lines.append(f"{counted(len(short), 'trial')} not measured on every domain: {', '.join(map(str, short))}.")
+    return [*lines, *(breaches(records, papers) if papers else [])]
+
+
+def breaches(records: Records, papers: Papers) -> Iterator[str]:
+    """What the account and the records say against each other, and what no study should have, a sentence each."""
+    account, plan = papers.account, records.plan
+    if account.readings["search"]:
+        read = sorted({launch.trial for launch in account.launches if launch.phase == "search" and launch.readings})
+        number = counted(account.readings["search"], "time")
+        yield f"Test sets were read {number} during tuning, by {counted(len(read), 'trial')}: {', '.join(read)}."
+    for twin in account.duplicates():
+        what = "are one run, copied: scores and seconds agree" if twin.copied else "measured the same, digit for digit"
+        yield f"Duplicates: trials {listed(twin.trials)} {what}."
+    for launch in account.foreign:
+        yield f"Foreign record in trial {launch.trial}, attempt {launch.attempt}: {launch.foreign}."
+    for amendment in papers.amendments:
+        found = papers.measured_before(amendment)
+        if found > amendment.complete:
+            said = f"Amendment {amendment.number} says that {counted(amendment.complete, 'trial')} had been measured"
+            yield f"{said} by then; the account has {found}."
+    if account:
+        yield from _conflicts(plan, records, account.of_trial)
+
+
+def _conflicts(plan: Plan, records: Records, launched: Mapping[str, tuple[Launch, ...]]) -> Iterator[str]:
+    """Trials of which the records tell otherwise than the attempts."""
+    planned = {trial.id for trial in (*plan.trials, *plan.search_trials())}
+    told = {str(trial): rows for trial, rows in records.frame.groupby("trial", sort=False)}
+    hidden = sorted(i for i in planned & launched.keys() if i not in told and _ended(launched[i]))
+    if hidden:
+        how = _count_reasons(launched[i][-1].status for i in hidden)
+        yield f"{counted(len(hidden), 'trial')} launched, and not in the records ({how}): {', '.join(hidden)}."
+    unknown = sorted(told.keys() - launched.keys())
+    if unknown:
+        yield f"{counted(len(unknown), 'trial')} in the records, of which no attempt is known: {', '.join(unknown)}."
+    altered = []
+    for i in sorted(told.keys() & launched.keys()):
+        complete = {launch.signature for launch in launched[i] if launch.status == "complete"}
+        rows = told[i].astype(object).where(told[i].notna(), None).to_dict("records")
+        if rows[0]["status"] == "complete" and sign([{str(k): v for k, v in r.items()} for r in rows]) not in complete:
+            altered.append(i)
+    if altered:
+        yield f"{counted(len(altered), 'trial')} with other scores than were measured: {', '.join(altered)}."
+
+
+def _ended(launches: Iterable[Launch]) -> bool:
+    return any(launch.status != "running" for launch in launches)
