@@ -5,7 +5,7 @@ a copy that training changes at random before the model sees it is found only as
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from ablate.contamination import Index, Overlap, find_overlaps
-from ablate.errors import AblateError, StudyError
+from ablate.errors import AblateError, StudyError, TrialError
 from ablate.training.domains import CLEAN, Domain, list_domains
 from ablate.training.fingerprints import as_array, whole_tensors
 from ablate.training.parts import build
@@ -59,10 +59,38 @@ def audit(config: DictConfig) -> dict[str, dict[str, Any]]:
         return {name: t.report(found, reasons) for name, t in tested.items()}
 
 
-def clean_part(dataset: "Dataset[Any]", items: Collection[int]) -> "Subset[Any]":
-    """A map-style test set without the items of these numbers."""
-    left_out = set(items)
-    return Subset(dataset, [row for row in range(len(dataset)) if row not in left_out])  # type: ignore[arg-type]
+def clean_part(dataset: "Dataset[Any]", items: Collection[int], rows: Sequence[int] | None = None) -> "Subset[Any]":
+    """A map-style test set, or these rows of it, without the items of these numbers."""
+    left_out, rows = set(items), range(len(dataset)) if rows is None else rows  # type: ignore[arg-type]  # map-style
+    return Subset(dataset, [row for row in rows if row not in left_out])
+
+
+def clean_domains(domains: Sequence[Domain], contaminated: Mapping[str, Collection[int]] | None) -> Iterator[Domain]:
+    """The clean parts of those domains that hold contaminated items, as domains of the same name and shift.
+
+    Args:
+        domains: of a trial.
+        contaminated: name of the domain, or `domain/shift` -> numbers of its items, as `audit` gives them. A domain of
+            which nothing would be left has no clean part.
+
+    Raises:
+        TrialError: a name that is of no domain, or of a stream, whose items have no numbers.
+    """
+    named = {_name(domain): domain for domain in domains}
+    for name, items in (contaminated or {}).items():
+        where = f"contaminated.{name}"
+        if name not in named:
+            raise TrialError(f"unknown domain {name!r}", where=where, allowed=named, word=name)
+        loader = named[name].loader
+        tested = _Tested.of(loader, loader)
+        if tested.reason:
+            raise TrialError(f"the domain {name!r} has no clean part: {tested.reason}", where=where)
+        rest = clean_part(loader.dataset, items, tested.rows)
+        if len(rest) in (0, len(tested.rows)):
+            continue
+        size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", 1)
+        part: DataLoader[Any] = DataLoader(rest, size, collate_fn=loader.collate_fn, num_workers=loader.num_workers)
+        yield replace(named[name], loader=part)
 
 
 def _load(config: DictConfig) -> tuple[LightningDataModule, Iterator[Any]]:

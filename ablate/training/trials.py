@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from ablate.errors import TrialError
+from ablate.training.audits import clean_domains
 from ablate.training.costs import PeakMemory, count_parameters, count_step_flops, measure_latency
 from ablate.training.domains import CLEAN, list_domains
 from ablate.training.guards import Guard, count_examples
@@ -46,8 +47,9 @@ def run_trial(config: DictConfig) -> list[Row]:
     Args:
         config: a composed config with `model` (a LightningModule by `_target_`), `data` (a LightningDataModule by
             `_target_`), `seed`, and optionally `trainer` (arguments of Lightning's Trainer), `domains`,
-            `diverged_above` (the mean training loss of 50 batches that ends the trial) and `streams` (stream ->
-            seed, in place of the trial's seed for that stream alone).
+            `diverged_above` (the mean training loss of 50 batches that ends the trial), `streams` (stream -> seed, in
+            place of the trial's seed for that stream alone) and `contaminated` (domain or domain/shift -> numbers of
+            its items that training data repeat; every metric is also given for the rest, as `... (clean part)`).
 
     Returns:
         Rows of domain, shift, metric, value, n_examples, eval_hash (the test set's fingerprint); what belongs to the
@@ -110,7 +112,11 @@ def _confirm(config: DictConfig, **forced: Any) -> list[Row]:
         domains = list(list_domains(config, fit.data))
         keep_apart(fit.trainer, domains)
         folder = None if forced else fit.folder
+        parts = list(clean_domains(domains, config.get("contaminated")))
         rows = [row for d in domains for row in measure_domain(fit.trainer, fit.model, fit.data, d, folder)]
+        for part in parts:  # of test sets whose reading is noted
+            for row in measure_domain(fit.trainer, fit.model, fit.data, part):
+                rows.append({**row, "metric": f"{row['metric']} (clean part)"})
         return rows + ([] if forced else _for_all(fit.measure_costs(domains[0].loader)))
 
 

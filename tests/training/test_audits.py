@@ -1,19 +1,35 @@
 """Audits: planted copies of test items are found in training data of any form, in their domain and nowhere else."""
 
+import sys
 import time
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import DataLoader, TensorDataset
 
-from ablate.training import audits
-from ablate.training.audits import audit, clean_part
+from ablate import signals
+from ablate.errors import TrialError
+from ablate.training import audits, run_trial
+from ablate.training.audits import audit, clean_domains, clean_part
+from ablate.training.domains import Domain
 from ablate.zoo.digits import split_test
 
+from .configs import MOVED, measured
+from .configs import trial_config as make_config
+
+PART = " (clean part)"
 COPIED = [7, 27, 47]
 INVERTED = {"_target_": "audited.Invert"}
+
+
+def trial_config(data: str = "Points", *, contaminated: Any = None, domains: Any = None) -> DictConfig:
+    """Of one epoch."""
+    config = make_config(data, domains=domains, trainer={"max_epochs": 1})
+    return OmegaConf.merge(config, {"contaminated": contaminated}) if contaminated is not None else config
 
 
 def audited(data: str, domains: Any = None, **more: Any) -> DictConfig:
@@ -58,6 +74,17 @@ def test_texts_are_compared_and_what_cannot_be_is_said() -> None:
     assert found["mixed"] == nothing(2, "test item 1 is no text")
 
 
+def test_without_the_extra_the_near_level_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasketch", None)
+    found = audit(audited("Sayings"))["far"]
+    assert (found["normalised"], found["near"]) == ([1], [1])
+    assert "datasketch, which is not installed" in found["skipped"]
+
+
+def test_a_test_set_is_read_once_in_a_process() -> None:
+    assert audits._prepare(split_test()[1]) is audits._prepare(split_test()[1])
+
+
 def test_the_generators_are_left_alone() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
@@ -74,6 +101,43 @@ def test_the_clean_part_is_the_rest_in_its_order() -> None:
     leaked = import_module("audited").Leaky.leaked
     part = clean_part(leaked, COPIED)
     assert [int(label) for _, label in part] == [n for n in range(60) if n not in COPIED]
+
+
+THREE = [39, 3, 20]
+
+
+def test_a_trial_measures_the_clean_part_as_if_the_rest_had_never_been_there(attempt: Path) -> None:
+    rows = run_trial(trial_config(contaminated={"home": THREE}))
+    clean = [{**row, "metric": row["metric"].removesuffix(PART)} for row in rows if row["metric"].endswith(PART)]
+    without = trial_config()
+    without.data._target_ = "audited.WithoutThree"
+    assert clean == measured(run_trial(without))
+    assert {row["n_examples"] for row in clean} == {37}
+    assert signals.readings(attempt) == {"home": 2, "home/far": 1}, "once by either trial, and never by a part"
+    whole = [row for row in rows if not row["metric"].endswith(PART)]
+    assert measured(whole) == measured(run_trial(trial_config()))
+
+
+@pytest.mark.parametrize("data", ["Points", "BatchSampled"])
+def test_a_shifted_domain_has_a_clean_part_of_its_own(data: str) -> None:
+    domains = {"d": {"home": None, "home/moved": MOVED}}
+    rows = run_trial(trial_config(data, domains=domains, contaminated={"home/moved": THREE}))
+    assert {(row["shift"], row["n_examples"]) for row in rows if row["metric"].endswith(PART)} == {("moved", 37)}
+
+
+@pytest.mark.parametrize("items", [[], [41], range(40)], ids=["none", "of no item", "all"])
+def test_where_nothing_or_all_is_contaminated_there_is_no_clean_part(items: Any) -> None:
+    rows = run_trial(trial_config(contaminated={"home": [*items]}))
+    assert not [row for row in rows if row["metric"].endswith(PART)]
+
+
+def test_a_clean_part_of_no_domain_is_refused() -> None:
+    with pytest.raises(TrialError, match="unknown domain 'hom'") as refused:
+        run_trial(trial_config(contaminated={"hom": [1]}))
+    assert "did you mean 'home'" in str(refused.value)
+    loader = DataLoader(import_module("audited").Stream(TensorDataset(torch.zeros(3))), batch_size=None)
+    with pytest.raises(TrialError, match="no clean part: a stream"):
+        list(clean_domains([Domain("home", "none", loader, 0)], {"home": [1]}))
 
 
 @pytest.mark.parametrize("labels", ["noisy", "cleaned"])

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule
+from stranger import Points
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
 
 
@@ -123,3 +124,10 @@ class Sayings(LightningDataModule):
     def test_dataloader(self) -> object:
         far = ["How many moons has Mars?", self.asked[1]]
         return {"far": DataLoader(Told(far)), "mixed": DataLoader(Told([far[0], torch.zeros(2, 2)]))}
+
+
+class WithoutThree(Points):
+    """The stranger's points, three of whose test items are left out."""
+
+    def test_dataloader(self) -> object:
+        return {"home": DataLoader(Subset(self.home, [n for n in range(40) if n not in (3, 20, 39)]), batch_size=16)}
