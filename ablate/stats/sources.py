@@ -104,7 +104,7 @@ def read_records(records: Records, metric: str) -> Source:
         f"To be equal by the plan, and measured in no run: {', '.join(unmeasured)}.": unmeasured and len(done),
         f"{failed} tuning proposals have no score and count as the worst one seen.": failed,
     }
-    notes = [*(note for note, due in told.items() if due), *_tell_clean(done, rows, metric)]
+    notes = [*(note for note, due in told.items() if due), *_tell_clean(rows, metric)]
     return Source(
         runs,
         impute(_drop_empty(scores), runs, plan, worst_score(plan, metric)),
@@ -124,14 +124,16 @@ def _select(done: pd.DataFrame, metric: str) -> pd.DataFrame:
     rows = done[done["metric"] == metric]
     if metric.endswith(CLEAN_PART) and len(rows):
         whole, place = done[done["metric"] == metric.removesuffix(CLEAN_PART)], ["domain", "shift"]
-        covered = pd.MultiIndex.from_frame(whole[place]).isin(pd.MultiIndex.from_frame(rows[place]))
-        rows = pd.concat([rows, whole[~covered]]).sort_index()
+        places = pd.MultiIndex.from_frame(whole[place])
+        rows = pd.concat([rows, whole[~places.isin(pd.MultiIndex.from_frame(rows[place]))]])
+        order = places.unique().get_indexer(pd.MultiIndex.from_frame(rows[place]))
+        rows = rows.iloc[np.argsort(order, kind="stable")]  # domains in the order of the metric itself
     return rows[rows["domain_group"] != WHOLE] if (rows["domain_group"] != WHOLE).any() else rows
 
 
 def _score(rows: pd.DataFrame, place: "pd.Series[int]") -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores and items of a source."""
-    codes, items = pd.factorize(rows["domain"].where(rows["shift"] == CLEAN, rows["domain"] + "/" + rows["shift"]))
+    codes, items = pd.factorize(_name(rows))
     groups = rows["domain_group"].to_numpy()[np.unique(codes, return_index=True)[1]]
     columns = {"value": rows["value"], "se": rows["score_se"], "eval_hash": rows["eval_hash"]}
     scores = pd.DataFrame({"run": place[rows["trial"]].to_numpy(), "item": codes})
@@ -139,12 +141,17 @@ def _score(rows: pd.DataFrame, place: "pd.Series[int]") -> tuple[pd.DataFrame, p
     return scores, pd.DataFrame({"item": items, "group": groups})
 
 
-def _tell_clean(done: pd.DataFrame, rows: pd.DataFrame, metric: str) -> Iterator[str]:
+def _name(rows: pd.DataFrame) -> "pd.Series[Any]":
+    """The item of every row: its domain, and its shift if it has one."""
+    return rows["domain"].where(rows["shift"] == CLEAN, rows["domain"] + "/" + rows["shift"])
+
+
+def _tell_clean(rows: pd.DataFrame, metric: str) -> Iterator[str]:
     """Of which domains a clean part is judged."""
-    if metric.endswith(CLEAN_PART) and len(rows):
-        parts = list(dict.fromkeys(done["domain"][done["metric"] == metric]))
-        rest = rows["domain"].nunique() - len(parts)
-        yield f"Judged on the clean part of {', '.join(parts)}, and on all of {rest} other domains."
+    if metric.endswith(CLEAN_PART):
+        parts = _name(rows[rows["metric"] == metric]).unique()
+        rest = _name(rows).nunique() - len(parts)
+        yield f"Judged on the clean part of {', '.join(parts)}, and on the whole of {rest} other domains."
 
 
 def _owed(plan: Plan, runs: pd.DataFrame) -> dict[Cell, int]:
