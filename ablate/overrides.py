@@ -1,19 +1,20 @@
 """Overrides: Hydra's sweep grammar as factors, each level the overrides that set it.
 
-A comma or `choice` is a factor. Two settings make factors of more than one key: `zip` pairs the levels of several,
-and `levels` gives a name to whole lists of overrides.
+A comma or `choice` is a factor, an `interval` a nuisance that is tuned. Two settings make factors of more than one key:
+`zip` pairs the levels of several, and `levels` gives a name to whole lists of overrides.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString, Transformer
+from hydra.core.override_parser.types import IntervalSweep, Override, QuotedString, Transformer
 from hydra.errors import HydraException
 
 from ablate.errors import PlanError, require_one_of
 from ablate.factors import Level, is_list, level_name
+from ablate.tunings import Nuisance
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,23 @@ class Swept:
         return dict(zip(map(level_name, self.levels), self.overrides, strict=True))[level_name(level)]
 
 
-def read_overrides(
-    parser: OverridesParser, settings: Mapping[str, Any], arguments: Sequence[str]
-) -> tuple[list[str], dict[str, Swept]]:
-    """Fixed overrides, and the factors by key: those of `params`, then those of the command line, which win.
+@dataclass(frozen=True)
+class Declared:
+    """What overrides declare.
+
+    Attributes:
+        fixed: overrides that every cell has.
+        swept: the factors by key.
+        nuisances: what is tuned, by key.
+    """
+
+    fixed: list[str] = field(default_factory=list)
+    swept: dict[str, Swept] = field(default_factory=dict)
+    nuisances: dict[str, Nuisance] = field(default_factory=dict)
+
+
+def read_overrides(parser: OverridesParser, settings: Mapping[str, Any], arguments: Sequence[str]) -> Declared:
+    """Fixed overrides, factors and nuisances: those of `params`, then those of the command line, which win.
 
     Args:
         parser: Hydra's.
@@ -46,11 +60,11 @@ def read_overrides(
         arguments: the task overrides of the command line.
 
     Raises:
-        PlanError: what cannot be read, what fixes a factor, and pairs or lists of overrides that do not fit.
+        PlanError: what cannot be read, what fixes a factor or a nuisance, and pairs or lists of overrides that do not
+            fit.
     """
-    fixed: list[str] = []
     named = {key: _read_lists(parser, key, lists) for key, lists in settings["levels"].items()}
-    swept: dict[str, Swept] = {}
+    found = Declared()
     seed = settings["seed_key"].lstrip("+")
     for key, value in settings["params"].items():
         try:
@@ -61,20 +75,21 @@ def read_overrides(
                 where=f"hydra.sweeper.params.{key}",
                 remedy="levels stand as in Hydra's sweeps: `a,b`, `1,2`, `choice('c, d',e)`; a single one is fixed",
             ) from error
-        _sort(override, fixed, swept, seed, named)
-    swept = {**swept, **{key: factor for key, factor in named.items() if key not in swept}}
+        _sort(override, found, seed, named)
+    found.swept.update({key: factor for key, factor in named.items() if key not in found.swept})
     for override in parser.parse_overrides(list(arguments)):
         key = _key(override)
-        if not override.is_sweep_override() and key in swept and key != seed:
+        if not override.is_sweep_override() and (key in found.swept or key in found.nuisances) and key != seed:
+            kind, other = ("factor", f"{key}=a,b") if key in found.swept else ("nuisance", f"{key}=interval(1,2)")
             raise PlanError(
-                f"{override.input_line!r} fixes {key!r}, which is a factor of this study",
+                f"{override.input_line!r} fixes {key!r}, which is a {kind} of this study",
                 where="command line",
-                remedy=f"give it levels (`{key}=a,b`), or take it out first with `~hydra.sweeper.params.{key}`",
+                remedy=f"give it others (`{other}`), or take it out first with `~hydra.sweeper.params.{key}`",
             )
-        fixed = [word for word in fixed if word.partition("=")[0].lstrip("+") != key]
-        _sort(override, fixed, swept, seed, named)
-    _check_lists(parser, named, swept, seed)
-    return fixed, _pair(swept, settings["zip"])
+        found.fixed[:] = [word for word in found.fixed if word.partition("=")[0].lstrip("+") != key]
+        _sort(override, found, seed, named)
+    _check_lists(parser, named, {*found.swept, *found.nuisances}, seed)
+    return Declared(found.fixed, _pair(found.swept, settings["zip"]), found.nuisances)
 
 
 def _key(override: Override) -> str:
@@ -82,36 +97,53 @@ def _key(override: Override) -> str:
     return str(override.get_key_element()).lstrip("+~")
 
 
-def _sort(override: Override, fixed: list[str], swept: dict[str, Swept], seed: str, named: Mapping[str, Swept]) -> None:
-    """Put an override among the fixed ones or the factors; the seed is always swept, over one value if need be."""
-    if not override.is_sweep_override() and _key(override) in named:
+def _sort(override: Override, found: Declared, seed: str, named: Mapping[str, Swept]) -> None:
+    """Put an override where it belongs; the seed is always swept, over one value if need be."""
+    key, value = _key(override), override.value()
+    if not override.is_sweep_override() and key in named:
         remedy = "give it two levels or more, or put its overrides in its place"
         raise PlanError(f"{override.input_line!r} fixes a factor", where="factors", remedy=remedy)
-    if not override.is_sweep_override() and _key(override) != seed:
-        fixed.append(str(override.input_line))
+    if not override.is_sweep_override() and key != seed:
+        found.fixed.append(str(override.input_line))
         return
-    value, where = override.value(), "factors"
-    if override.is_sweep_override() and not override.is_discrete_sweep():
-        remedy = "name the levels: `a,b` or `choice(a,b)`"
-        raise PlanError(f"{override.input_line!r} is a range of values, no list of levels", where=where, remedy=remedy)
+    if isinstance(value, IntervalSweep):
+        found.swept.pop(key, None)
+        found.nuisances[key] = _read_range(override, value, key == seed or key in named)
+        return
     if getattr(value, "shuffle", False):
         remedy = "name the levels in the order of the tables; trials are shuffled within every seed in any case"
-        raise PlanError(f"{override.input_line!r} gives another order each time", where=where, remedy=remedy)
+        raise PlanError(f"{override.input_line!r} gives another order each time", where="factors", remedy=remedy)
+    found.nuisances.pop(key, None)
     swept_over = override.is_sweep_override()
     values = list(override.sweep_iterator(transformer=Transformer.identity)) if swept_over else [value]
     element = override.get_key_element()
-    if _key(override) in named:
-        swept[_key(override)] = _select(
-            named[_key(override)], [v.text if isinstance(v, QuotedString) else v for v in values]
-        )
+    if key in named:
+        found.swept[key] = _select(named[key], [v.text if isinstance(v, QuotedString) else v for v in values])
         return
-    swept[_key(override)] = Swept(
-        key=_key(override),
+    found.swept[key] = Swept(
+        key=key,
         levels=tuple(v.text if isinstance(v, QuotedString) else v for v in values),  # type: ignore[misc]
         overrides=tuple((f"{element}={Transformer.encode(v)}",) for v in values),  # type: ignore[arg-type]
         group=override.key_or_group,
         added=element.startswith("+"),
     )
+
+
+def _read_range(override: Override, value: IntervalSweep, refused: bool) -> Nuisance:
+    """A range as a nuisance: `interval(a,b)`, `int(...)` for whole numbers, `tag(log, ...)` for a logarithmic scale."""
+    word = str(override.input_line)
+    if refused:
+        remedy = "name the levels: `a,b` or `choice(a,b)`"
+        raise PlanError(f"{word!r} is a range of values, no list of levels", where="factors", remedy=remedy)
+    if override.get_key_element().startswith("+"):
+        remedy = "give the config a value for it, with which it runs untuned"
+        raise PlanError(f"{word!r} tunes a key that the config does not have", where="factors", remedy=remedy)
+    for tag in sorted(value.tags):
+        require_one_of(tag, ["log"], f"nuisance {_key(override)!r}", "tag")
+    low, high = value.start, value.end
+    assert low is not None
+    assert high is not None
+    return Nuisance(_key(override), low, high, log="log" in value.tags, integer=isinstance(low, int))
 
 
 def _read_lists(parser: OverridesParser, key: str, lists: Any) -> Swept:
@@ -132,9 +164,9 @@ def _read_lists(parser: OverridesParser, key: str, lists: Any) -> Swept:
     return Swept(key, tuple(lists), tuple(tuple(map(str, words)) for words in lists.values()))
 
 
-def _check_lists(parser: OverridesParser, named: Mapping[str, Swept], swept: Mapping[str, Swept], seed: str) -> None:
-    """A key that a list sets is no factor, no seed and in no other factor's lists: two would set it."""
-    owner = {key: key for key in (*swept, seed)}
+def _check_lists(parser: OverridesParser, named: Mapping[str, Swept], taken: Collection[str], seed: str) -> None:
+    """A key that a list sets is no factor, nuisance or seed and in no other factor's lists: two would set it."""
+    owner = {key: key for key in (*taken, seed)}
     for key, factor in named.items():
         for word in sorted({word for words in factor.overrides for word in words}):
             other = owner.setdefault(_key(parser.parse_override(word)), key)

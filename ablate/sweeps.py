@@ -20,7 +20,7 @@ from ablate.drifts import flatten
 from ablate.environments import commit, file_digest, sources
 from ablate.errors import PlanError
 from ablate.factors import Cell, level_name
-from ablate.overrides import Swept, read_overrides
+from ablate.overrides import Declared, Swept, read_overrides
 from ablate.plans import Plan, plan
 from ablate.rules import absent
 from ablate.runs import folder_name
@@ -91,12 +91,15 @@ def read_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
             whatever `plans.plan` refuses.
     """
     settings: dict[str, Any] = OmegaConf.to_container(config.hydra.sweeper, resolve=True)  # type: ignore[assignment]
-    fixed, swept = read_overrides(OverridesParser.create(config_loader=loader), settings, arguments)
+    declared = read_overrides(OverridesParser.create(config_loader=loader), settings, arguments)
+    fixed, swept = declared.fixed, declared.swept
     seeds = swept.pop(settings["seed_key"].lstrip("+"), None)
     _check_seed_key(settings["seed_key"], config)
     for factor in swept.values():
         if factor.key not in settings["conditional"]:  # its key may be there under another level alone
             _check_factor(factor, config, loader)
+    _check_nuisances(declared, settings["conditional"], config)
+    _check_validation(declared, settings)
     home = study_dir(config.hydra)
     name = settings["name"] or (home.name if home else str(config.hydra.job.name))
     made = plan(
@@ -106,9 +109,15 @@ def read_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
         name=name,
         **{key: settings[key] for key in ("metric", "direction", "design", "baseline", "across", "exclude")},
         **{key: settings[key] for key in ("margin", "blocking", "analysis", "conditional", "acknowledge")},
+        max_seeds=settings["max_seeds"],
+        tuning=_declare_tuning(declared, settings["tuning"]),
+        divergence=settings["divergence"] or None,
+        budget=settings["budget"] or None,
     )
     typed = {cell: [*fixed, *_set_levels(made, cell, swept)] for cell in made.cells}
     configs = {cell: _compose(cell, typed[cell], config, loader) for cell in made.cells}
+    for cell in made.cells:
+        _check_nuisances(declared, settings["conditional"], configs[cell], cell)
     flat = [_task_config(configs[cell], settings["seed_key"]) for cell in made.cells]
     allowed = (*ALLOWED, *settings["allow"], *_own_modules(task, home))
     check_targets(made.cells, flat, typed, allowed, [home] if home else [])
@@ -153,6 +162,39 @@ def _check_factor(factor: Swept, config: DictConfig, loader: ConfigLoader) -> No
         allowed = known if "." in known[0] else dict.fromkeys([*groups, *(key for key in known if key != "hydra")])
         remedy = f"a key that the config does not have is added with `+{factor.key}=...`"
         raise PlanError(f"unknown factor {factor.key!r}", where=where, allowed=allowed, remedy=remedy, word=factor.key)
+
+
+def _declare_tuning(declared: Declared, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the sweeper says of tuning, with the nuisances that overrides declare; None where there is neither."""
+    if "space" in settings:
+        remedy = "declare nuisances among the factors: `lr: tag(log, interval(1e-4, 1e-1))`"
+        raise PlanError("a space of its own", where="hydra.sweeper.tuning", remedy=remedy)
+    return {**settings, "space": list(declared.nuisances.values())} if settings or declared.nuisances else None
+
+
+def _check_validation(declared: Declared, settings: Mapping[str, Any]) -> None:
+    """Nuisances are searched on validation data alone, which is not what an app measures for the tables."""
+    if declared.nuisances and settings["tuning"].get("scope") != "fixed" and not settings["validate"]:
+        remedy = (
+            "name a function of the config that trains with it, opens no test set and returns what validation says, "
+            f"such as {{val_{settings['metric']}: 0.9}}: `validate: my_module.validate`"
+        )
+        raise PlanError("nothing says how a tuning trial is validated", where="hydra.sweeper.validate", remedy=remedy)
+
+
+def _check_nuisances(
+    declared: Declared, conditional: Mapping[str, Any], config: DictConfig, cell: Cell | None = None
+) -> None:
+    """A nuisance is a key of every cell's config: one that nothing reads would be tuned in vain."""
+    for key in declared.nuisances:
+        if key in conditional or (cell is not None and not _has(config, key)):
+            remedy = "give it a value in every cell, or make it a conditional factor, whose levels are compared"
+            where = f"hydra.sweeper.conditional.{key}" if cell is None else f"cell {cell}"
+            raise PlanError(f"{key!r} is tuned, but exists under some levels alone", where=where, remedy=remedy)
+        if not _has(config, key):
+            remedy = "name a key of the config: it holds the value with which the app runs untuned"
+            allowed = [name for name in _keys_beside(config, key) if name != "hydra"]
+            raise PlanError(f"unknown nuisance {key!r}", where="factors", allowed=allowed, remedy=remedy, word=key)
 
 
 def _check_seed_key(key: str, config: DictConfig) -> None:

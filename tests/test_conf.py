@@ -10,6 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from ablate.plans import plan
 from ablate.sweeps import conf_dir
 
 CONF = conf_dir()
@@ -109,8 +110,6 @@ def test_every_size_trains_for_the_same_number_of_examples() -> None:
 
 
 def test_the_study_declares_ninety_trials_over_nine_groups() -> None:
-    from ablate.plans import plan
-
     sweeper = OmegaConf.to_container(study().hydra.sweeper, resolve=True)
     params = {factor: levels.split(",") for factor, levels in sweeper["params"].items()}
     for factor, levels in params.items():
@@ -125,6 +124,24 @@ def test_the_study_declares_ninety_trials_over_nine_groups() -> None:
     assert made.analysis.target == "new_domains"
     assert made.analysis.comparisons
     assert made.margin is not None
+
+
+def test_presets_of_tuning_and_stopping_are_what_a_plan_takes() -> None:
+    for option in OPTIONS["tuning"]:
+        declared = OmegaConf.to_container(OmegaConf.load(CONF / "tuning" / f"{option}.yaml"))
+        assert isinstance(declared, dict)
+        made = plan({"a": [1, 2]}, tuning={**declared, "space": {"lr": [0, 1]}})
+        assert made.tuning is not None
+        assert made.tuning.sampler == (option if option != "none" else "tpe")
+    for option in OPTIONS["stopping"]:
+        declared = OmegaConf.to_container(OmegaConf.load(CONF / "stopping" / f"{option}.yaml"))
+        assert isinstance(declared, dict)
+        assert plan({"a": [1, 2]}, **declared).analysis.stopping == option
+
+
+def test_presets_that_a_study_does_not_use_leave_its_plan_as_it_was() -> None:
+    sweeper = study().hydra.sweeper
+    assert (dict(sweeper.tuning), sweeper.max_seeds, sweeper.analysis.stopping) == ({}, None, "fixed")
 
 
 def test_the_study_runs_as_a_multirun() -> None:

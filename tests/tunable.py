@@ -9,12 +9,13 @@ from typing import Any
 
 import ablate as ab
 from ablate.factors import Trial
+from ablate.plans import Plan
 
 BEST = {"raw": -3.0, "clean": -1.0}  # the decimal logarithm of the learning rate that is best
 SEARCHED = {"lr": {"low": 1e-5, "high": 1.0, "log": True}}
 
 
-def make_plan(trials: int = 6, space: Any = SEARCHED, **tuning: Any) -> ab.Plan:
+def make_plan(trials: int = 6, space: Any = SEARCHED, **tuning: Any) -> Plan:
     """A study of two cells, in each of which a learning rate is tuned."""
     declared = {"space": space, "trials": trials, **tuning}
     return ab.plan({"data": ["raw", "clean"]}, metric="accuracy", seeds=2, tuning=declared)

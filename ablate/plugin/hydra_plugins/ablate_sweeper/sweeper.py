@@ -26,6 +26,7 @@ class AblateSweeperConf:
     folder: str | None = None
     design: Any = "full_factorial"  # or {name: ..., option: ...}
     seeds: Any = 5
+    max_seeds: int | None = None  # the most, where `analysis.stopping` adds seeds until decided
     seed_key: str = "seed"
     metric: str = "value"
     direction: str = "maximize"
@@ -37,6 +38,9 @@ class AblateSweeperConf:
     conditional: dict[str, Any] = field(default_factory=dict)  # factor -> {only: {other: level}}
     domains: Any = None
     analysis: dict[str, Any] = field(default_factory=dict)
+    tuning: dict[str, Any] = field(default_factory=dict)  # of the nuisances: `lr: tag(log, interval(1e-4, 1e-1))`
+    divergence: dict[str, Any] = field(default_factory=dict)
+    budget: dict[str, Any] = field(default_factory=dict)
     acknowledge: list[str] = field(default_factory=list)  # families that cannot be estimated as a whole
     allow: list[str] = field(default_factory=list)  # further packages that a `_target_` may name
     preflight: str | None = None
@@ -46,6 +50,7 @@ class AblateSweeperConf:
     fingerprint: str | None = None
     retries: int = 2
     dry_run: bool = False
+    noise: int = 0  # so many runs of every source of randomness in the baseline cell, in place of the study
     expect: dict[str, Any] = field(default_factory=dict)  # run_sd, error_sd, domain_sd, effect, power
     pilot: str | None = None  # records of a pilot, in place of what is expected
     json: str | None = None  # where `ablate plan` writes its JSON
