@@ -17,6 +17,7 @@ from ablate.errors import AblateError, PlanError
 from ablate.expectations import Expectation
 from ablate.factors import Cell, Factor, level_name
 from ablate.plans import Plan
+from ablate.schedules import describe_schedule, outline_schedule, owed_search_trials
 from ablate.stats.contrasts import Contrast, build_contrasts
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def preview(
         "conditional": {key: dict(condition) for key, condition in plan.conditional.items()},
         "seeds": list(plan.seeds),
         "trials": len(plan.trials),
+        **outline_schedule(plan),
         "aliases": _aliases(plan),
         "families": count_families(plan, questions),
         "effects": promises,
@@ -237,7 +239,8 @@ def measure_cost(plan: Plan, records: "pd.DataFrame") -> dict[str, Any]:
     trials = records.drop_duplicates("trial") if "trial" in records.columns else records
     seconds = trials["seconds"].dropna() if "seconds" in trials.columns else trials.iloc[:0, 0]
     done = set(trials.loc[seconds.index, "trial"]) if "trial" in trials.columns else set()
-    left = [trial for trial in plan.trials if trial.id not in done]
+    owed = [*plan.trials, *owed_search_trials(plan)]
+    left = [trial for trial in owed if trial.id not in done]
     keys = [f.key for f in plan.factors if f.key in trials.columns]
     named = trials.loc[seconds.index, keys].map(level_name) if keys else trials.loc[seconds.index, keys]
     known: dict[Any, Any] = {}
@@ -245,8 +248,8 @@ def measure_cost(plan: Plan, records: "pd.DataFrame") -> dict[str, Any]:
         known = seconds.groupby([named[key] for key in keys]).mean().to_dict()
     devices = flatten(plan.config).get("trainer.devices")
     count = devices if isinstance(devices, int) and not isinstance(devices, bool) and devices > 0 else 1
-    cost: dict[str, Any] = {"measured": len(seconds), "left": len(left), "trials": len(plan.trials)}
-    for name, trials_of in (("all", plan.trials), ("left", left)):
+    cost: dict[str, Any] = {"measured": len(seconds), "left": len(left), "trials": len(owed)}
+    for name, trials_of in (("all", owed), ("left", left)):
         places = [tuple(level_name(trial.cell[key]) for key in keys) for trial in trials_of]
         each = [known.get(place[0] if len(place) == 1 else place, seconds.mean()) for place in places]
         total = float(sum(each)) if len(seconds) else None
@@ -262,6 +265,7 @@ def measure_cost(plan: Plan, records: "pd.DataFrame") -> dict[str, Any]:
 
 def describe(found: Mapping[str, Any]) -> Iterator[str]:
     """A preview in lines, without its cells."""
+    yield from describe_schedule(found)
     aliases = found["aliases"]
     if aliases:
         legend = ", ".join(f"{letter} {name}" for letter, name in aliases["legend"].items())

@@ -26,7 +26,7 @@ ROOMS = {
     **dict.fromkeys(
         [
             *["aliases", "analyses", "declarations", "designs", "drifts", "optima", "plans", "rules", "safeguards"],
-            *["screenings", "targets", "tunings"],
+            *["schedules", "screenings", "targets", "tunings"],
         ],
         (1, ""),
     ),

@@ -1,0 +1,52 @@
+"""Schedules: what comes before and between the trials that report: tuning, and looks after which some cells stop."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ablate.factors import Trial, level_name
+from ablate.plans import Plan
+
+
+def owed_search_trials(plan: Plan) -> Iterator[Trial]:
+    """The tuning trials that are run where no pruner stops any."""
+    for trial in plan.search_trials():
+        if plan.tuning and trial.proposal is not None and trial.proposal < plan.tuning.trials:
+            yield trial
+
+
+def outline_schedule(plan: Plan) -> dict[str, Any]:
+    """Stopping and tuning as plain values; of tuning also the cells that are searched and the runs in all."""
+    rule = {"rule": plan.analysis.stopping, "looks": list(plan.looks), "futility": plan.analysis.futility}
+    if plan.tuning is None:
+        return {"stopping": rule, "tuning": None}
+    runs = sum(1 for _ in owed_search_trials(plan))
+    return {"stopping": rule, "tuning": {**plan.tuning.to_dict(), "cells": len(plan.tuned_cells), "runs": runs}}
+
+
+def describe_schedule(found: Mapping[str, Any]) -> Iterator[str]:
+    """An outline in lines; none where all seeds are run with nothing tuned."""
+    stopping, tuning = found["stopping"], found["tuning"]
+    if stopping["rule"] != "fixed":
+        looks = ", ".join(map(str, stopping["looks"]))
+        futile = stopping["futility"]
+        futility = "" if futile is None else f"; futile below a conditional power of {futile:g}"
+        yield f"stopping:  {stopping['rule']}, looks after {looks} seeds{futility}"
+    if tuning is not None:
+        ranges = [
+            f"{n['key']} {n['low']:g} to {n['high']:g}" + " (log)" * n["log"] + " (whole)" * n["integer"]
+            for n in tuning["space"]
+        ]
+        yield f"tuning:    {', '.join(ranges)}"
+        yield from (f"    {line}" for line in _describe_search(tuning))
+
+
+def _describe_search(tuning: Mapping[str, Any]) -> Iterator[str]:
+    if tuning["scope"] == "fixed":
+        yield f"fixed at {', '.join(f'{key}={level_name(value)}' for key, value in tuning['setting'].items())}"
+        return
+    goals = ", ".join(f"{o['metric']} ({o['direction']})" for o in tuning["objectives"])
+    within = f", the second within {tuning['tolerance']:g} of the best first" if len(tuning["objectives"]) > 1 else ""
+    yield f"{tuning['sampler']} on {goals}{within}; pruner {tuning['pruner']}"
+    where = "the baseline, inherited by all" if tuning["scope"] == "inherited" else f"each of {tuning['cells']} cells"
+    seeds = ", ".join(map(str, tuning["seeds"]))
+    yield f"{tuning['trials']} proposals in {where}, tuning seeds {seeds}: {tuning['runs']} runs in all"
