@@ -204,6 +204,22 @@ def _scope(number: int, old: Plan, new: Plan, plan: Plan) -> Scope:
     return Scope(number, everything, margin, families, touched)
 
 
+def explain(made: Amendment, scope: Scope | None) -> str:
+    """What an amendment makes exploratory, in words."""
+    if not made.complete:
+        return "nothing, since nothing had been measured"
+    trials = f"{made.complete} trial{'s' if made.complete > 1 else ''} had been measured"
+    if scope is None:
+        return f"nothing that is judged, though {trials}"
+    parts = {
+        "every effect": scope.everything,
+        "verdicts that rest on the margin": scope.margin and not scope.everything,
+        "effects of the cells that were added or changed": bool(scope.trials) and not scope.everything,
+        f"the families {', '.join(sorted(scope.families))}": bool(scope.families) and not scope.everything,
+    }
+    return f"{' and '.join(part for part, holds in parts.items() if holds)}, since {trials}"
+
+
 def _read_link(link: Mapping[str, Any], folder: Path) -> Amendment:
     former = Plan.read(folder / FORMER / str(link["number"]))
     values = {key: value for key, value in link.items() if key != "hash"}

@@ -39,6 +39,7 @@ ROOMS = {
     **dict.fromkeys(
         [
             *["commands", "driving", "expectations", "judgements", "noises", "previews", "plugin"],
+            *["revisions", "states"],
             *["__main__", "__init__", "testing"],
         ],
         (5, ""),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ablate.amendments import Amendment
+from ablate.amendments import Amendment, explain
 from ablate.plans import Plan
 from ablate.records import Records
 from ablate.report import sentences, wordings
@@ -68,25 +68,8 @@ def _find_lock(plan: Plan, papers: Papers) -> Finding:
 def _find_amendments(papers: Papers) -> Iterator[Finding]:
     scopes = {scope.number: scope for scope in papers.scopes}
     for each in papers.amendments:
-        scope = scopes.get(each.number)
-        if not each.complete:
-            said = "nothing had been measured, so all stays confirmatory"
-        else:
-            touched = (
-                "nothing that is judged"
-                if scope is None
-                else "every effect"
-                if scope.everything
-                else listed(
-                    [
-                        *(["the verdicts that rest on the margin"] if scope.margin else []),
-                        *(["the effects of cells that it added or changed"] if scope.trials else []),
-                        *(["the families that it added"] if scope.families and not scope.trials else []),
-                    ]
-                )
-            )
-            said = f"{counted(each.complete, 'trial')} had been measured; exploratory since: {touched}"
-        text = f"{each.time[:16].replace('T', ' ')} UTC, {each.before[:8]} → {each.after[:8]}: “{each.why}” ({said})."
+        when, said = each.time[:16].replace("T", " "), explain(each, scopes.get(each.number))
+        text = f"{when} UTC, {each.before[:8]} → {each.after[:8]}: “{each.why}”. Exploratory since: {said}."
         yield Finding(f"Amendment {each.number}", text, "told", _diff_lines(each))
 
 
