@@ -4,9 +4,12 @@ Labels are left out: an item is the first element of an example. What is compare
 a copy that training changes at random before the model sees it is found only as far as its changed form is.
 """
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from itertools import islice
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,11 +24,12 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from ablate.contamination import Index, Overlap, find_overlaps
 from ablate.errors import AblateError, StudyError, TrialError
 from ablate.training.domains import CLEAN, Domain, list_domains
-from ablate.training.fingerprints import as_array, whole_tensors
+from ablate.training.fingerprints import as_array, describe_item, whole_tensors
 from ablate.training.parts import build
 from ablate.training.streams import replace_streams, seed_globals
 
 MOST = 1_000_000  # training items that are looked at
+FINGERPRINTED = 100_000  # training items that a fingerprint is made of
 STREAM = "a stream: its items have no numbers"
 BATCHES = "its dataset hands out whole batches: their items have no numbers"
 
@@ -50,6 +54,8 @@ def audit(config: DictConfig) -> dict[str, dict[str, Any]]:
     """
     with isolate_rng(), replace_streams(config.get("streams")):
         data, training = _load(config)
+        seed_globals(int(config.seed), "split")
+        data.setup("test")
         given = SimpleNamespace(test_dataloader=_remember(data.test_dataloader()))
         bases = [domain.loader for domain in list_domains(OmegaConf.create({}), given)]
         tested = {_name(d): _Tested.of(d.loader, bases[d.index]) for d in list_domains(config, given)}
@@ -57,6 +63,34 @@ def audit(config: DictConfig) -> dict[str, dict[str, Any]]:
         indexes, reasons = _index(sets)
         found = dict(zip(indexes, find_overlaps(islice(training, MOST), list(indexes.values())), strict=True))
         return {name: t.report(found, reasons) for name, t in tested.items()}
+
+
+def fingerprint_training(config: DictConfig) -> str:
+    """A digest of the training items of one trial, which is not trained; no test set is opened.
+
+    Args:
+        config: as of `run_trial`; the first 100,000 items are read, labels left out.
+
+    Returns:
+        16 hexadecimal digits; empty where the items are of a type whose bytes are not known.
+    """
+    with isolate_rng(), replace_streams(config.get("streams")):
+        digest = sha256()
+        try:
+            for item in islice(_load(config)[1], FINGERPRINTED):
+                for part in describe_item(item):
+                    digest.update(part)
+        except TypeError:
+            return ""
+        return digest.hexdigest()[:16]
+
+
+def read_contaminated(given: str | Mapping[str, Collection[int]] | None) -> Mapping[str, Collection[int]]:
+    """Name of the domain, or `domain/shift` -> its items that training repeats; from a file of audits, or as given."""
+    if not isinstance(given, str):
+        return given or {}
+    found: dict[str, dict[str, Any]] = json.loads(Path(given).read_text(encoding="utf-8"))
+    return {name: overlap["near"] for name, overlap in found.items() if overlap["near"]}
 
 
 def clean_part(dataset: "Dataset[Any]", items: Collection[int], rows: Sequence[int] | None = None) -> "Subset[Any]":
@@ -102,10 +136,7 @@ def _load(config: DictConfig) -> tuple[LightningDataModule, Iterator[Any]]:
     data.prepare_data()
     data.setup("fit")
     seed_globals(seed, "order")
-    training = read_training(data.train_dataloader())
-    seed_globals(seed, "split")
-    data.setup("test")
-    return data, training
+    return data, read_training(data.train_dataloader())
 
 
 def _remember(loaders: Any) -> Any:

@@ -1,5 +1,6 @@
 """Audits: planted copies of test items are found in training data of any form, in their domain and nowhere else."""
 
+import json
 import sys
 import time
 from importlib import import_module
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from ablate import signals
 from ablate.errors import TrialError
 from ablate.training import audits, run_trial
-from ablate.training.audits import audit, clean_domains, clean_part
+from ablate.training.audits import audit, clean_domains, clean_part, fingerprint_training
 from ablate.training.domains import Domain
 from ablate.zoo.digits import split_test
 
@@ -161,3 +162,19 @@ def test_the_digits_are_trained_on_none_of_their_test_pictures(labels: str) -> N
 def test_a_copy_among_the_digits_is_found_all_the_same() -> None:
     found = audits.find_overlaps([split_test()[1].tensors[0][11].numpy() / 2], [audits._prepare(split_test()[1])])[0]
     assert (found.exact, found.normalised) == ((), (11,))
+
+
+def test_training_data_have_a_fingerprint_that_opens_no_test_set() -> None:
+    made = fingerprint_training(make_config("Validated"))
+    assert len(made) == 16
+    assert made == fingerprint_training(make_config("Points", seed=1))  # the same points
+    assert made != fingerprint_training(make_config({"_target_": "Points", "n": 65}))
+
+
+def test_a_file_of_audits_names_what_is_contaminated(tmp_path: Path) -> None:
+    overlap = {"items": 60, "exact": [7], "normalised": [7], "near": [7, 9], "skipped": None}
+    path = tmp_path / "contamination.json"
+    path.write_text(json.dumps({"leaked": overlap, "home": {**overlap, "near": []}}))
+    assert audits.read_contaminated(str(path)) == {"leaked": [7, 9]}
+    assert audits.read_contaminated(None) == {}
+    assert audits.read_contaminated({"home": [1]}) == {"home": [1]}
