@@ -50,7 +50,7 @@ class Progress:
     def ended(self, trial: Trial, record: Mapping[str, Any]) -> None:
         """Count a trial that ended for good in this run."""
         self._fresh += 1
-        complete = record["status"] == "complete"
+        complete = record["status"] in ("complete", "pruned")  # what a pruner stopped has told enough
         self.done += complete
         self.failed += not complete
         if not complete:

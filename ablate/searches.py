@@ -2,7 +2,8 @@
 
 What a cell's n-th proposal is depends on the plan, the cell, n and the values told in that cell before, and on neither
 workers nor time: its sampler is seeded anew from these, and what `tpe`, `gp` and the pruners learn from is told to them
-in rounds of `parallel` proposals, in their order. So records alone bring a search back to where it was.
+in rounds of `parallel` proposals, in their order. So records alone bring a search back to where it was. One exception:
+Hyperband compares the proposals of a round while they run, so with `parallel` above one it depends on who is first.
 """
 
 import math
