@@ -1,4 +1,4 @@
-"""The verbs of the command line beside Hydra's own: plan, status, report; and what a finished study prints."""
+"""The verbs of the command line beside Hydra's own: plan, noise, status, report; and what a finished study prints."""
 
 import argparse
 import json
@@ -29,9 +29,13 @@ def run_verb(verb: str, words: Sequence[str], run_study: Callable[[list[str]], N
         return _judge(words)
     parser = argparse.ArgumentParser(prog=f"ablate {verb}", description=VERBS[verb])
     parser.add_argument("study", type=Path, help="the study's folder")
-    if verb == "plan":
+    if verb in ("plan", "noise"):
         parser.add_argument("-cn", "--config-name", default="study", help="the study's config (default: study)")
         parser.add_argument("overrides", nargs="*", help="Hydra overrides, as for the study itself")
+    if verb == "noise":
+        parser.add_argument("--runs", type=int, default=8, help="runs of every source of randomness (default: 8)")
+        parser.add_argument("--domain-sd", type=float, help=EXPECTED["domain_sd"])
+    if verb == "plan":
         parser.add_argument("--json", nargs="?", const="-", metavar="PATH", help="write it as JSON (default: print it)")
         parser.add_argument("--pilot", type=Path, help="records of a pilot, for power and cost")
         for name, text in EXPECTED.items():
@@ -42,8 +46,9 @@ def run_verb(verb: str, words: Sequence[str], run_study: Callable[[list[str]], N
     try:
         if not given.study.is_dir():
             raise StudyError("no such folder", where=str(given.study), remedy="name a study's folder")
-        if verb == "plan":
-            return _plan(given, run_study)
+        if verb in ("plan", "noise"):
+            _require_config(given.study, given.config_name)
+            return _plan(given, run_study) if verb == "plan" else _noise(given, run_study)
         return _status(given.study) if verb == "status" else _report(given.study, given.check)
     except (AblateError, OSError) as error:  # a full disk, a folder that cannot be written
         print(f"ablate: {error}", file=sys.stderr)
@@ -52,6 +57,7 @@ def run_verb(verb: str, words: Sequence[str], run_study: Callable[[list[str]], N
 
 VERBS = {
     "plan": "Print a study's cells, aliases, tests, power and cost. Runs nothing and writes nothing but its JSON.",
+    "noise": "Rerun the baseline with new seeds, the same seed, and one source of randomness at a time.",
     "status": "Say how far a study is: trials complete, failed with reasons, running, left.",
     "report": "Write a study's tables, figures and report from its records, or check that they are fresh.",
     "judge": "Judge anybody's results: CSV, Parquet, Optuna, Lightning, W&B, MLflow, lm-evaluation-harness, ...",
@@ -76,8 +82,7 @@ def _judge(words: Sequence[str]) -> int:
         return 2
 
 
-def _plan(given: argparse.Namespace, run_study: Callable[[list[str]], None]) -> int:
-    folder, config_name = given.study, given.config_name
+def _require_config(folder: Path, config_name: str) -> None:
     if not any((folder / f"{config_name}{suffix}").is_file() for suffix in (".yaml", ".yml")):
         raise StudyError(
             f"there is no {config_name}.yaml",
@@ -86,13 +91,23 @@ def _plan(given: argparse.Namespace, run_study: Callable[[list[str]], None]) -> 
             remedy="name the study's config with --config-name",
             word=config_name,
         )
+
+
+def _noise(given: argparse.Namespace, run_study: Callable[[list[str]], None]) -> int:
+    stated = [] if given.domain_sd is None else [f"++hydra.sweeper.expect.domain_sd={given.domain_sd}"]
+    words = [*given.overrides, *stated, f"hydra.sweeper.noise={given.runs}"]
+    run_study(["-m", "-cd", str(given.study), "-cn", given.config_name, *words])
+    return 0
+
+
+def _plan(given: argparse.Namespace, run_study: Callable[[list[str]], None]) -> int:
     stated = [
         f"++hydra.sweeper.expect.{name}={getattr(given, name)}" for name in EXPECTED if getattr(given, name) is not None
     ]
     paths = {"pilot": given.pilot, "json": given.json}
     named = [f"++hydra.sweeper.{key}={_quote(str(path))}" for key, path in paths.items() if path is not None]
     words = [*given.overrides, *stated, *named, "hydra.sweeper.dry_run=true"]
-    run_study(["-m", "-cd", str(folder), "-cn", config_name, *words])
+    run_study(["-m", "-cd", str(given.study), "-cn", given.config_name, *words])
     return 0
 
 
@@ -113,12 +128,16 @@ def show_plan(plan: Plan, folder: Path, settings: Mapping[str, Any] | None = Non
         PlanError: after printing, where the design cannot answer the declared analysis.
     """
     from ablate.expectations import read_expectation, read_pilot
+    from ablate.noises import read_noise
     from ablate.previews import describe, preview, require_estimable
 
     settings = settings or {}
     pilot = Path(settings["pilot"]) if settings.get("pilot") else None
-    expectation = read_expectation(settings.get("expect") or {}, pilot, plan)
+    noise = None if pilot else read_noise(plan, folder)
+    expectation = read_expectation(settings.get("expect") or {}, pilot, plan, noise)
     records = read_pilot(pilot, plan) if pilot else _measured(folder)
+    if records is None and noise is not None:
+        records = noise.records.complete
     found = preview(plan, expectation, records, allowed)
     target = settings.get("json")
     text = json.dumps(found, indent=1, ensure_ascii=False, default=level_name) + "\n"

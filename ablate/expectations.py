@@ -15,6 +15,8 @@ from ablate.plans import WHOLE, Plan
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ablate.noises import Measured
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -29,6 +31,7 @@ class Expectation:
         source: where the figures come from.
         means: of a pilot: cell -> its mean in each domain, from which a contrast of its cells has its own `domain_sd`.
         noise: variance of each such mean by the errors.
+        caveats: what the figures leave out, a sentence each.
 
     Raises:
         PlanError: a negative number, no deviation of runs at all, or a power outside (0, 1).
@@ -42,6 +45,7 @@ class Expectation:
     source: str = "stated"
     means: Mapping[Cell, tuple[float, ...]] = field(default_factory=dict, compare=False, repr=False)
     noise: float = field(default=0.0, compare=False, repr=False)
+    caveats: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         for name in ("run_sd", "error_sd", "domain_sd", "effect", "power"):
@@ -69,11 +73,19 @@ class Expectation:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         names = ("run_sd", "error_sd", "domain_sd", "effect", "power", "source")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "caveats": list(self.caveats)}
 
 
-def read_expectation(stated: Mapping[str, Any], pilot: Path | None, plan: Plan) -> Expectation | None:
-    """What is expected: the pilot's figures, those stated in their place; None where there is neither.
+def read_expectation(
+    stated: Mapping[str, Any], pilot: Path | None, plan: Plan, measured: "Measured | None" = None
+) -> Expectation | None:
+    """What is expected: the figures of a pilot or else of noise runs, those stated in their place; None without any.
+
+    Args:
+        stated: of `run_sd`, `error_sd`, `domain_sd`, `effect`, `power`. A stated `run_sd` puts noise runs aside.
+        pilot: records of a pilot.
+        plan: the study.
+        measured: its noise.
 
     Raises:
         PlanError: unknown keys or impossible figures.
@@ -85,11 +97,30 @@ def read_expectation(stated: Mapping[str, Any], pilot: Path | None, plan: Plan) 
         found = measure_pilot(read_pilot(pilot, plan), plan)
         means = {} if "domain_sd" in given else found.means
         return replace(found, **{**given, "source": f"pilot {pilot.name}", "means": means})
+    if measured is not None and measured.spread is not None and "run_sd" not in given:
+        return expect_noise(measured, plan, given)
     if not given:
         return None
     if "run_sd" not in given:
         raise PlanError("power needs run_sd", where="expect", remedy="state `run_sd`, or give a pilot")
     return Expectation(**given)
+
+
+def expect_noise(measured: "Measured", plan: Plan, given: Mapping[str, Any]) -> Expectation | None:
+    """What noise runs of one cell lead to expect of all cells; None where seeds change nothing, or another metric's."""
+    spread = measured.spread
+    if spread is None or spread.is_nil or measured.own.metric != plan.metric:
+        return None
+    caveats = []
+    if measured.changed:
+        what = "; ".join(measured.changed[:3])
+        caveats.append(f"the noise is that of another config: measure it anew with `ablate noise` ({what:.200})")
+    if plan.blocking == "seed":
+        caveats.append("what a seed does to all cells alike is in run_sd, and will cancel: more will be seen than this")
+    if "domain_sd" not in given and plan.analysis.target == "new_domains":
+        caveats.append("one cell cannot tell how effects vary over domains: with domain_sd (--domain-sd) less is seen")
+    found = {"run_sd": spread.run**0.5, "error_sd": spread.error**0.5, **given}
+    return Expectation(**found, source=f"from noise, {spread.runs} runs of one cell:", caveats=tuple(caveats))
 
 
 def read_pilot(path: Path, plan: Plan) -> "pd.DataFrame":

@@ -298,6 +298,7 @@ def _describe_power(found: Mapping[str, Any]) -> Iterator[str]:
         return
     figures = ", ".join(f"{name} {expected[name]:.4g}" for name in ("run_sd", "error_sd", "domain_sd"))
     yield f"power:     at {len(found['seeds'])} seeds, {expected['source']} {figures}; at alpha over tests"
+    yield from (f"    {caveat}" for caveat in expected["caveats"])
     alike: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for effect in found["effects"]:
         if "power" in effect:

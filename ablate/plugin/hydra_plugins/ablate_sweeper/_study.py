@@ -36,6 +36,8 @@ def sweep(arguments: Sequence[str], config: DictConfig, context: HydraContext, f
                 settings = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
                 show_plan(study.plan, study.folder, settings, study.allowed)  # type: ignore[arg-type]
                 return None
+            if config.hydra.sweeper.noise:
+                return _measure_noise(study, config, context, function)
             if not (study.folder / PLAN_FILE).is_file():  # a locked plan was let through when it was locked
                 require_estimable(study.plan)
             records = _run(study, config, context, function)
@@ -77,17 +79,39 @@ def _interruptible(caught: list[int]) -> Iterator[None]:
 
 def _run(study: Study, config: DictConfig, context: HydraContext, function: TaskFunction) -> Records:
     from ablate.driving import run
-    from ablate.jobs import HydraJobs, HydraTask, Recorded
+    from ablate.jobs import HydraTask
+
+    launcher = _make_launcher(study, config, context, function)
+    task = HydraTask(study, function, context)
+    return run(study.plan, task, folder=study.folder, launcher=launcher, retries=config.hydra.sweeper.retries)
+
+
+def _measure_noise(study: Study, config: DictConfig, context: HydraContext, function: TaskFunction) -> Any:
+    """Rerun the first cell, source by source; exit status 1 if runs are missing at the end."""
+    from ablate.jobs import HydraTask
+    from ablate.noises import at_noise, finish_noise, prepare_noise, run_noise
+
+    own = prepare_noise(study.plan, study.folder, config.hydra.sweeper.noise)
+    noisy = at_noise(study, own)
+    launcher, task = _make_launcher(noisy, config, context, function), HydraTask(noisy, function, context)
+    measured = run_noise(study.plan, own, task, study.folder, launcher, retries=config.hydra.sweeper.retries)
+    settings: Any = OmegaConf.to_container(config.hydra.sweeper.expect, resolve=True)
+    finish_noise(measured, study.plan, study.folder, settings)
+    if measured.records.complete["trial"].nunique() < len(own.trials):
+        sys.exit(1)
+    return measured.records
+
+
+def _make_launcher(study: Study, config: DictConfig, context: HydraContext, function: TaskFunction) -> Launcher:
+    """Ours, which streams results and survives a killed worker; any other Hydra launcher runs batches of jobs."""
+    from ablate.jobs import HydraJobs, Recorded
 
     add_study_to_path(config.hydra)
 
     def hydra_launcher(job: TaskFunction) -> Any:
         return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=job, config=config)
 
-    launcher: Launcher
     if str(OmegaConf.select(config, "hydra.launcher._target_", default="")).startswith("hydra_plugins.ablate_"):
-        launcher = hydra_launcher(function).pool  # ours: streams results, survives a killed worker
-    else:
-        launcher = HydraJobs(study, hydra_launcher(Recorded(function, study.plan, study.validate)).launch)
-    task = HydraTask(study, function, context)
-    return run(study.plan, task, folder=study.folder, launcher=launcher, retries=config.hydra.sweeper.retries)
+        pool: Launcher = hydra_launcher(function).pool
+        return pool
+    return HydraJobs(study, hydra_launcher(Recorded(function, study.plan, study.validate)).launch)
