@@ -229,14 +229,13 @@ def _read_runs(folder: Path) -> Iterator[Launch]:
     if (folder / PLAN_FILE).is_file():
         plans = [Plan.read(folder), *(amendment.former for amendment in read_amendments(folder))]
     planned = {trial.id: (trial.cell, seeds) for plan in plans for trial, seeds in _expect(plan)}
-    hashes = {plan.hash for plan in plans}
     for home in sorted(path for path in runs.root.iterdir() if path.is_dir()):
         for number in sorted(int(path.name) for path in home.iterdir() if path.name.isdigit()):
             attempt = home / str(number)
             record = read_record(attempt)
             said = record if "cell" in record else {**record, **_read_json(attempt / CLAIM)}
             said = {**said, "readings": readings(attempt) or record.get("readings")}
-            foreign = _find_foreign(record, home.name, number, planned.get(home.name), hashes)
+            foreign = _find_foreign(record, home.name, number, planned.get(home.name))
             yield _make(home.name, number, said, _read_json(attempt / STARTED), foreign)
 
 
@@ -271,16 +270,12 @@ def _expect(plan: Plan) -> Iterator[tuple[Trial, set[int]]]:
         yield trial, {trial.seed}
 
 
-def _find_foreign(
-    record: Mapping[str, Any], home: str, number: int, planned: tuple[Cell, set[int]] | None, hashes: set[str]
-) -> str:
+def _find_foreign(record: Mapping[str, Any], home: str, number: int, planned: tuple[Cell, set[int]] | None) -> str:
     """Why a record does not belong in its folder; a trial that no plan has is superseded or strange, not foreign."""
     if "trial" not in record:
         return ""
     if (record["trial"], record.get("attempt")) != (home, number):
         return f"the record of trial {record['trial']}, attempt {record.get('attempt')}"
-    if hashes and record.get("plan") not in hashes:
-        return f"made under a plan ({str(record.get('plan'))[:8]}) that the study never had"
     cell, seed = Cell(record.get("cell", {})), record.get("seed")
     other = planned is not None and (cell != planned[0] or seed not in planned[1])
     return f"says {cell} seed={seed}, which is another trial" if other else ""

@@ -27,7 +27,9 @@ PROVEN = ("packages", "sources", "data")
 _RECORDS = "records.csv"
 _AUDIT = "contamination.json"
 _MEASURED = ("complete", "diverged")
-_MARGIN_FREE = ("better", "worse", "best", "no better", "cheaper", "costlier", "differs", "varies", "described")
+_MARGIN_FREE = (
+    *("better", "worse", "best", "no better", "cheaper", "costlier", "differs", "varies", "described", "refused"),
+)
 # What is declared about all effects at once: changed after results were seen, it makes all of them exploratory.
 _ALL = (
     *("metric", "direction", "seeds", "analysis", "domains", "exclude", "blocking", "divergence", "budget", "tuning"),

@@ -100,13 +100,11 @@ def test_a_copied_log_is_found_with_its_two_trials(study):
     assert read_account(study).duplicates() == ()  # four scores of a hundred examples may agree by accident
 
 
-def test_a_record_of_another_cell_seed_or_plan_is_foreign(study):
+def test_a_record_of_another_cell_or_seed_is_foreign(study):
     trial = trial_of(data="raw", seed=0)
     path = Runs(study).folder_of(trial.id, 1) / "record.json"
     edit(path, seed=7)
     assert read_account(study).foreign[0].foreign == "says data=raw seed=7, which is another trial"
-    edit(path, seed=0, plan="f" * 64)
-    assert read_account(study).foreign[0].foreign == "made under a plan (ffffffff) that the study never had"
 
 
 def rows(*values, n=None, metric="accuracy"):

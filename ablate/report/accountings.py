@@ -2,7 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 from ablate.factors import Cell, level_name
@@ -35,6 +36,7 @@ def accounting_table(records: Records, papers: Papers | None = None) -> Table:
     """
     plan = records.plan
     states, parts = find_states(records, papers), _other_parts(records, papers)
+    known = {*states, *records.frame["trial"]}
     every = {*states.values(), *(s for _, rows in parts for _, found, _ in rows for s in found.values())}
     names = ["complete", *sorted(every - {"complete", NOT_RUN, NOT_NEEDED})]
     names += [*([NOT_NEEDED] if NOT_NEEDED in every else []), NOT_RUN]
@@ -42,7 +44,7 @@ def accounting_table(records: Records, papers: Papers | None = None) -> Table:
     made += _planned_rows(records, states, names)
     for heading, rows in parts:
         made.append((Entry(heading),))
-        made += [_row(head, found, why, names) for head, found, why in rows]
+        made += [_unlink(_row(head, found, why, names), known) for head, found, why in rows]
     width = len(plan.factors)
     head = (*factor_keys(plan), "planned", *names, "reasons")
     align = "l" * width + "r" * (1 + len(names)) + "l"
@@ -82,9 +84,14 @@ def _row(head: Sequence[Entry], states: Mapping[str, str], why: Sequence[str], n
     return (*head, *entries, Entry("; ".join(why) or wordings.MISSING))
 
 
+def _unlink(row: Row, known: Set[str]) -> Row:
+    """A row without the trials that no table lists: those of former plans."""
+    return tuple(replace(entry, trials=tuple(i for i in entry.trials if i in known)) for entry in row)
+
+
 def _other_parts(records: Records, papers: Papers | None) -> list[Part]:
     """The trials that tune, by cell, and those that are no longer of the plan, by amendment and cell."""
-    parts = {"Trials that tune": _tuning_rows(records)}
+    parts = {"Trials that tune, as launched": _tuning_rows(records)}
     if papers:
         parts["Trials that are not, or no longer, of the plan"] = _superseded_rows(records.plan, papers)
     return [(heading, rows) for heading, rows in parts.items() if rows]

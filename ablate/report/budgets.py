@@ -15,7 +15,7 @@ from ablate.report.tables import Entry, Row, Table
 from ablate.report.wordings import counted, listed
 from ablate.tunings import Nuisance, Selection, Tuning
 
-# whole-run metric -> the head of its column
+# whole-run metric -> its name
 SPENT = {
     "epochs": "epochs",
     "train_steps": "steps",
@@ -23,6 +23,7 @@ SPENT = {
     "train_seconds": "train seconds",
     "train_flops": "FLOPs",
 }
+NAMES = {"hpo_trials": "tuning trials", **SPENT}
 _EDGE = 0.02  # of its range, within which a setting stands at its end
 
 
@@ -48,9 +49,10 @@ def budget_table(records: Records) -> Table | None:
         made.append((Entry("Runs that report, the mean of one"),))
     means = {cell: _mean_spent(_of_cell(confirmed, cell), wide) for cell in plan.cells}
     made += [_confirm_row(cell, confirmed, means, names, plan) for cell in plan.cells]
-    head = (*factor_keys(plan), "proposals", "runs", *(SPENT[name] for name in names), "against the baseline")
-    width = len(plan.factors)
-    return Table("Budgets", head, tuple(made), tuple(_budget_notes(plan)), "l" * width + "rr" + "r" * len(names) + "l")
+    spent = [SPENT[name] for name in names]
+    head = (*factor_keys(plan), "proposals", "runs", *spent, "trial seconds", "against the baseline")
+    align = "l" * len(plan.factors) + "rr" + "r" * len(names) + "rl"
+    return Table("Budgets", head, tuple(made), tuple(_budget_notes(plan)), align)
 
 
 def find_unequal(records: Records) -> dict[Cell, list[str]]:
@@ -99,7 +101,8 @@ def _search_row(cell: Cell, trials: pd.DataFrame, wide: pd.DataFrame, names: Seq
     sums = wide.reindex(mine.index).sum(min_count=1)
     entries = [Entry(wordings.quantity(float(sums[name])), ids) for name in names]
     counts = [Entry(str(mine["proposal"].nunique()), ids), Entry(str(len(mine)), ids)]
-    return (*level_entries(cell), *counts, *entries, Entry(f"{mine['seconds'].sum():,.0f} s, all attempts", ids))
+    seconds = Entry(wordings.quantity(float(mine["seconds"].sum(min_count=1))), ids)
+    return (*level_entries(cell), *counts, *entries, seconds, Entry(wordings.MISSING))
 
 
 def _confirm_row(
@@ -109,18 +112,19 @@ def _confirm_row(
     ids = tuple(mine.index)
     entries = [Entry(wordings.quantity(float(spent.get(name, nan))), ids) for name in names]
     differing = _differing(spent, means[plan.cells[0]], plan)
-    mark = f"R09: {', '.join(name.replace('_', ' ') for name in differing)}" if differing else "equal"
+    mark = f"R09: {', '.join(NAMES[name] for name in differing)}" if differing else "equal"
+    entries.append(Entry(wordings.quantity(float(mine["seconds"].mean())), ids))
     counts = [Entry(wordings.quantity(spent["hpo_trials"]), ids), Entry(str(len(mine)), ids)]
     return (*level_entries(cell), *counts, *entries, Entry(mark, ids, "refused" if differing else ""))
 
 
 def _budget_notes(plan: Plan) -> list[str]:
-    equal = listed(name.replace("_", " ") for name in plan.budget.equal)
+    equal = listed(NAMES[name] for name in plan.budget.equal)
     by = f", within {wordings.percent(plan.budget.tolerance)}" if plan.budget.tolerance else ""
     lines = [f"Declared equal between compared arms: {equal}{by}. Where they are not, a comparison is refused (R09)."]
     if plan.tuning:
         lines.append(
-            "While tuning: sums over complete runs; a run that was pruned or failed counts by its seconds alone."
+            "While tuning: sums over complete runs; trial seconds are those of all, also pruned and failed ones."
         )
         lines.append("Proposals of the runs that report: those that their settings were selected from, in full trials.")
     return lines

@@ -8,7 +8,7 @@ from ablate.amendments import Amendment, explain
 from ablate.plans import Plan
 from ablate.records import Records
 from ablate.report import sentences, wordings
-from ablate.report.budgets import find_unequal
+from ablate.report.budgets import NAMES, find_unequal
 from ablate.report.papers import Papers
 from ablate.report.reckonings import breaches
 from ablate.report.tables import Entry, Row, Table
@@ -103,10 +103,10 @@ def _find_breaches(records: Records, papers: Papers) -> Iterator[Finding]:
 
 
 def _find_budgets(records: Records) -> Finding:
-    unequal, equal = find_unequal(records), [name.replace("_", " ") for name in records.plan.budget.equal]
+    unequal, equal = find_unequal(records), [NAMES[name] for name in records.plan.budget.equal]
     if not unequal:
         return Finding("Budgets", f"Equal in all cells, as declared: {listed(equal)}.", "held")
-    lines = tuple(f"{cell}: {', '.join(names).replace('_', ' ')}" for cell, names in unequal.items())
+    lines = tuple(f"{cell}: {', '.join(NAMES[name] for name in names)}" for cell, names in unequal.items())
     text = f"{counted(len(unequal), 'cell')} spent other than the baseline; what compares them is refused (R09)."
     return Finding("Budgets", text, "broken", lines)
 
@@ -162,7 +162,8 @@ def clean_table(effects: Effects, records: Records) -> Table | None:
     places = wordings.places(effects.frame["se"])
     rows = tuple(_clean_row(whole[key], part[key], places) for key in whole if key in part)
     head = ("Contrast", "Δ, all items", "interval", "verdict", "Δ, clean part", "interval", "verdict")
-    notes = ("Clean part: without the test items that are in training data; other domains count whole.", *clean.notes)
+    said = "Clean part: without the test items that are in training data; other domains count whole."
+    notes = (said, *(note for note in clean.notes if note not in effects.notes))
     return Table(f"Effects on {records.plan.metric} without contaminated items", head, rows, notes, "lrrlrrl")
 
 

@@ -67,7 +67,7 @@ def cost_table(records: Records) -> Table:
                 *(_cost(wide[metric], complete) for metric in metrics),
                 Entry(wordings.quantity(float(_values(each["seconds"], complete).median())), complete),
                 Entry(wordings.quantity(float(seconds.sum(min_count=1))), run),
-                Entry(wordings.whole(tuning.sum()) if len(tuning) else "0", run),
+                Entry(wordings.whole(tuning.max()) if len(tuning) else "0", run),
             )
         )
     names = [metric.replace("_", " ") for metric in metrics]

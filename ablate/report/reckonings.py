@@ -149,6 +149,10 @@ def breaches(records: Records, papers: Papers) -> Iterator[str]:
     for twin in account.duplicates():
         what = "are one run, copied: scores and seconds agree" if twin.copied else "measured the same, digit for digit"
         yield f"Duplicates: trials {listed(twin.trials)} {what}."
+    owned = {each.hash[:16] for each in (plan, *(amendment.former for amendment in papers.amendments))}
+    strange = Counter(launch.plan for launch in account.launches if launch.plan and launch.plan not in owned)
+    for plan_hash, count in sorted(strange.items()):
+        yield f"{counted(count, 'attempt')} launched under a plan ({plan_hash[:8]}) that no amendment tells of."
     for launch in account.foreign:
         yield f"Foreign record in trial {launch.trial}, attempt {launch.attempt}: {launch.foreign}."
     for amendment in papers.amendments:

@@ -16,7 +16,7 @@ from ablate.errors import StudyError
 from ablate.records import Records
 from ablate.report import figures, reports
 from ablate.report.papers import Papers
-from tests.report.studies import HOSTILE, make_plan, make_records
+from tests.report.studies import HOSTILE, make_plan, make_records, write_tuned_study
 
 
 def write_study(folder: Path, records: Records) -> Path:
@@ -188,3 +188,22 @@ def test_the_plan_beside_the_records_is_what_is_checked(study):
     path.write_text(json.dumps(values))
     with pytest.raises(StudyError, match="edited"):
         reports.check_report(study)
+
+
+@pytest.mark.slow
+def test_the_report_of_a_tuned_study_is_fresh_and_stale_with_each_of_its_papers(tmp_path):
+    folder = write_tuned_study(tmp_path / "tuned")
+    reports.write_report(Records.read(folder / "records.csv"), folder)
+    assert reports.check_report(folder) == []
+    assert {"budgets.md", "tuning.md"} <= {path.name for path in (folder / "tables").iterdir()}
+    assert (folder / "figures" / "tuning.svg").is_file()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    anchors = set(re.findall(r' id="([^"]+)"', page))
+    assert {link[1:] for link in re.findall(r'href="(#[^"]+)"', page)} <= anchors
+    for words in ("Readings of test sets during tuning: 0.", "Every trial that tuned (8)", "What tuning selected"):
+        assert words in page
+    account = folder / "attempts.csv"
+    account.write_text(account.read_text().replace(",search,", ",confirm,", 1))
+    stale = reports.check_report(folder)
+    assert any(line.startswith("report.html: stale") for line in stale)
+    assert any(line.startswith("figures/forest.svg: stale") for line in stale)
