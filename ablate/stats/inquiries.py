@@ -237,7 +237,7 @@ class Inquiry:
         uneven = not self.layout.blocked and np.ptp(self.layout.complete) > 0
         if made.refusal is None and made.n_seeds and stopping == "e_process":
             refusal = NO_STOPPING_RULE.about("this family has no e-process")
-        elif made.refusal is None and stopping == "sequential" and uneven:
+        elif made.refusal is None and made.n_seeds and stopping == "sequential" and uneven:
             refusal = NO_STOPPING_RULE.about("its cells stopped at different numbers of seeds")
         elif made.refusal is None and made.n_seeds and not self.at_look(made.n_seeds):
             refusal = self._between_looks(made.n_seeds)

@@ -114,7 +114,7 @@ def test_a_worst_score_is_of_the_primary_metric_alone():
 def test_preempted_runs_are_missing_and_whatever_else_ended_has_failed():
     records = make_records(study(), noisy({}), failed=lost(("a", 0)))
     frame = records.frame.copy()
-    for status, expected in [("failed", 1), ("lost", 1), ("diverged", 1), ("pruned", 1), ("preempted", 0)]:
+    for status, expected in [("diverged", 1), ("pruned", 1), ("preempted", 0)]:
         frame.loc[frame["metric"].isna(), "status"] = status
         (layout,) = build_layouts(read_records(ab.Records(frame, records.plan), "accuracy"))
         assert layout.failed.tolist() == [expected, 0]

@@ -92,3 +92,11 @@ def test_a_study_that_was_only_searched_is_refused_and_a_misspelt_metric_is_name
     assert set(ab.attribute(searched, families=["main"]).frame.refusal) == {"R07"}
     with pytest.raises(RecordsError, match="no complete trial has the metric 'acuracy'"):
         ab.attribute(records(study()), metric="acuracy")
+
+
+def test_cells_that_stopped_apart_keep_their_curves():
+    tuning = {"space": SPACE, "trials": 4, "sampler": "random", "seeds": 2, "objectives": ["val_loss"]}
+    looks = {"stopping": "sequential", "looks": [3, 5]}
+    made = plan({"x": ["a", "b"]}, metric="accuracy", blocking="none", tuning=tuning, analysis=looks)
+    found = records(made, missing=lambda t: t.phase == "confirm" and t.cell["x"] == "b" and t.seed > 2)
+    assert set(ab.attribute(found, families=["tuning"]).frame.refusal) == {""}
