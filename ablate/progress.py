@@ -62,7 +62,7 @@ class Progress:
             self._say(self._state())
 
     def _state(self) -> str:
-        left = self.total - self.done - self.failed
+        left = max(0, self.total - self.done - self.failed)  # a pruner makes more trials of the same budget
         each = (time.monotonic() - self.start) / self._fresh if self._fresh else 0.0
         failed = f", {self.failed} failed" if self.failed else ""
         return f"{self.done} of {self.total} trials complete{failed}, {left} left, about {left * each:.0f} s"

@@ -4,6 +4,7 @@ What a cell's n-th proposal is depends on the plan, the cell, n and the values t
 workers nor time: its sampler is seeded anew from these, and what `tpe`, `gp` and the pruners learn from is told to them
 in rounds of `parallel` proposals, in their order. So records alone bring a search back to where it was. One exception:
 Hyperband compares the proposals of a round while they run, so with `parallel` above one it depends on who is first.
+How many proposals a pruner's savings buy depends on how soon trials heed it: what they did spend is what counts.
 """
 
 import math

@@ -133,3 +133,50 @@ def test_hydras_own_sweeper_may_use_our_pool(app):
     assert len(list(app.folder.glob("multirun/*/*/*/.hydra/config.yaml"))) == 2
     printed = app("-m", "hydra/launcher=ablate_local", "model=deep", "seed=1", "kill=true", status=1)
     assert "its worker process died (exit code -9)" in printed
+
+
+VALIDATION = """
+import math
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+
+from ablate.errors import Pruned
+from ablate.signals import stopped, tell
+
+
+def validate(cfg):
+    value = -abs(math.log10(cfg.lr) + cfg.model.depth / 2)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    for step in range(1, 4):
+        tell(folder, value, step)
+        if stopped(folder):
+            raise Pruned("heeded")
+    return {"val_loss": -value}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["ablate_local", "joblib", "basic"])
+def test_a_learning_rate_is_tuned_inside_every_cell(app, launcher):
+    """The app itself runs with what was selected; what validates is one function beside it."""
+    (app.folder / "validation.py").write_text(VALIDATION)
+    tuning = "+hydra.sweeper.tuning={trials: 8, sampler: qmc, pruner: median}"
+    words = ["-m", "hydra/sweeper=ablate", "model=shallow,deep", "lr=tag(log,interval(1e-5,1))", "mapping=true"]
+    words += [*MINIMIZE, "hydra.sweeper.seeds=2", "hydra.sweeper.validate=validation.validate"]
+    words += ["+hydra.sweeper.tuning.objectives=[{metric: val_loss, direction: minimize}]"]
+    words.insert(-1, tuning)
+    said = app(*words, f"hydra/launcher={launcher}")
+    (path,) = app.folder.glob("multirun/*/tuning.json")
+    chosen = {c["cell"]["model"]: c["settings"]["lr"] for c in json.loads(path.read_text())["choices"]}
+    assert chosen["shallow"] == pytest.approx(0.1, rel=1)  # 10^-1 and 10^-4 are best
+    assert chosen["deep"] == pytest.approx(1e-4, rel=2)
+    frame = records(app).complete
+    confirm = frame[frame["phase"] == "confirm"]
+    assert confirm.groupby("model")["lr"].unique().map(list).to_dict() == {m: [lr] for m, lr in chosen.items()}
+    assert set(confirm["hpo_trials"]) == {8}
+    for trial in confirm["trial"].unique():  # Hydra saved what the app was run with
+        typed = (path.parent / "runs" / trial / "1" / ".hydra" / "overrides.yaml").read_text()
+        model = "deep" if "model=deep" in typed else "shallow"
+        assert f"lr={chosen[model]!r}" in typed
+    assert "report.html" in said
