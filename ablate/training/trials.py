@@ -21,12 +21,13 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from ablate.errors import TrialError
-from ablate.training.audits import clean_domains
+from ablate.training.audits import clean_domains, read_contaminated
 from ablate.training.costs import PeakMemory, count_parameters, count_step_flops, measure_latency
 from ablate.training.domains import CLEAN, list_domains
 from ablate.training.guards import Guard, count_examples
 from ablate.training.measurements import Row, measure_domain
 from ablate.training.parts import build
+from ablate.training.rows import record_rows
 from ablate.training.selections import Reporter, check_monitors, keep_checkpoints_home, restore_best
 from ablate.training.streams import replace_streams, seed_globals
 from ablate.training.validations import keep_apart, lightning_refusing, list_loaders, require_validation, validate
@@ -54,8 +55,8 @@ def run_trial(config: DictConfig) -> list[Row]:
     Returns:
         Rows of domain, shift, metric, value, n_examples, eval_hash (the test set's fingerprint); what belongs to the
         whole run has the domain `all`: params, train_seconds (of the fit, validation included), train_steps, epochs,
-        samples, train_flops (those of the first training step, by the examples seen), latency, memory, and best_step
-        where a checkpoint was chosen.
+        samples, train_flops (those of the first training step, by the examples seen), latency, memory, best_step
+        where a checkpoint was chosen, and train_rows where the datamodule tells which rows it kept.
 
     Raises:
         Diverged: a loss or a weight is not finite, or the loss is too high.
@@ -112,7 +113,7 @@ def _confirm(config: DictConfig, **forced: Any) -> list[Row]:
         domains = list(list_domains(config, fit.data))
         keep_apart(fit.trainer, domains)
         folder = None if forced else fit.folder
-        parts = list(clean_domains(domains, config.get("contaminated")))
+        parts = list(clean_domains(domains, read_contaminated(config.get("contaminated"))))
         rows = [row for d in domains for row in measure_domain(fit.trainer, fit.model, fit.data, d, folder)]
         for part in parts:  # of test sets whose reading is noted
             for row in measure_domain(fit.trainer, fit.model, fit.data, part):
@@ -153,6 +154,7 @@ class _Fit:
         self.guard = Guard(self.seed, config.get("diverged_above"))
         self.trainer = _make_trainer(config, self.guard, self.folder, forced)
         self.best: dict[str, float] = {}
+        self.rows: dict[str, float] = {}
 
     def train(self, reporter: Reporter | None = None) -> None:
         """Fit, and put the best checkpoint back where one is chosen."""
@@ -170,6 +172,7 @@ class _Fit:
         self.seconds = time.perf_counter() - start
         check_monitors(self.trainer)
         self.best = restore_best(self.trainer, self.model)
+        self.rows = record_rows(self.data, self.folder)
 
     def measure_costs(self, loader: "DataLoader[Any] | None") -> dict[str, float]:
         """What the run took; the latency is that of single examples of a loader, on the device that trained."""
@@ -183,6 +186,7 @@ class _Fit:
             "epochs": float(epochs),
             "samples": self.guard.samples,
             **self.best,
+            **self.rows,
             **self.memory.read(device),
         }
         self.model.to(device)  # Lightning leaves it on the CPU
