@@ -29,7 +29,7 @@ from ablate.tunings import Selection
 if TYPE_CHECKING:
     from ablate.sweeps import Study
 
-FOLDER, NOISE_FILE = "noise", "noise.json"
+FOLDER = "noise"
 STREAMS = ("init", "order", "augmentation", "split", "label", "data")  # those of `ablate.training.streams`
 FIXED_SEED = 3 * 2**30  # on which all else stays; the runs' own seeds follow it
 STREAM_SEEDS = 2**20  # from a run's seed to that of its stream, so that single sources share nothing with new seeds
@@ -148,6 +148,7 @@ def run_noise(
         replace(locked, seeds=own.seeds).write(home)  # more runs of the same: nothing that was measured changes
     launch = Sourced(launcher, own.config.get("settings", {}))
     run_engine(own, task, folder=home, launcher=launch, retries=retries, progress=progress)
+    read_account(home).write(home)
     found = read_noise(study, folder)
     if found is None:
         raise RecordsError("no noise run is complete", where=str(home), remedy="`ablate status` says what failed")
@@ -328,8 +329,7 @@ def finish_noise(found: Measured, study: Plan, folder: Path, expected: Mapping[s
     from ablate.report.noises import tell_noise
 
     stated = {name: value for name in ("domain_sd", "power") if (value := (expected or {}).get(name)) is not None}
-    summary = summarise(found, study, **stated)
-    files = write_noise(summary, folder)
+    files = write_noise(summary := summarise(found, study, **stated), folder)
     print(tell_noise(summary))
     done, owed = found.records.complete["trial"].nunique(), len(found.own.trials)
     print(f"{done} of {owed} noise runs complete. Files:")
@@ -344,7 +344,7 @@ def write_noise(found: Mapping[str, Any], folder: Path) -> list[Path]:
 
     text = json.dumps(found, indent=1, ensure_ascii=False, default=level_name) + "\n"
     figure = svg(draw_noise(found), digest(text))
-    contents = {NOISE_FILE: text, "noise.md": tell_noise(found), "noise.svg": figure}
+    contents = {"noise.json": text, "noise.md": tell_noise(found), "noise.svg": figure}
     for name, content in contents.items():
         write_whole(folder / FOLDER / name, content)
     return [folder / FOLDER / name for name in contents]

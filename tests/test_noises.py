@@ -33,6 +33,7 @@ from ablate.noises import (
 from ablate.report.figures import svg
 from ablate.report.noises import draw_noise, tell_noise
 from ablate.runs import Runs
+from ablate.signals import note_reading
 from ablate.stats.crossed import Crossed
 from ablate.stats.power import Claim, compute_power, smallest_effect
 from ablate.stats.prospects import Prospect
@@ -86,7 +87,7 @@ def test_every_source_varies_alone_and_what_has_no_effect_is_said(tmp_path):
     rest, error = found.noise.rest
     assert abs(rest) < 3 * error
     text = tell_noise(summarise(found, STUDY))
-    assert "Without effect: order" in text
+    assert "Without effect: order, label and data" in text
     assert "cannot be told apart" in text
 
 
@@ -141,6 +142,7 @@ def test_runs_are_resumed_and_added_to_and_another_config_is_refused(tmp_path):
 
     def task(trial):
         ran.append(trial.id)
+        note_reading(trial.folder, "a")
         return surface(trial)
 
     first = measure(tmp_path, task, 3)
@@ -150,7 +152,8 @@ def test_runs_are_resumed_and_added_to_and_another_config_is_refused(tmp_path):
     more = measure(tmp_path, task, 5)
     assert (len(ran), more.spread.runs) == (10, 5)
     shutil.rmtree(Runs(tmp_path / "noise").root)
-    assert read_noise(STUDY, tmp_path).noise == more.noise, "the table alone holds all"
+    again = read_noise(STUDY, tmp_path)
+    assert (again.noise, again.readings) == (more.noise, 10), "the tables alone hold all"
     other = ab.plan({"data": ["raw", "clean"], "size": ["m", "l"]}, metric="accuracy", domains=DOMAINS)
     with pytest.raises(StudyError, match=r"(?s)noise that was measured is that of another config.*size: s -> m"):
         measure(tmp_path, task, 5, study=other)

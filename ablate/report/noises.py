@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ablate.factors import Cell
-from ablate.report.figures import GRID, PRIMARY, STYLE, plain_axes, shorten
+from ablate.report.figures import OTHER, PRIMARY, STYLE, plain_axes, shorten
 from ablate.report.rendering import markdown
 from ablate.report.tables import Entry, Table
 from ablate.report.wordings import MINUS, MISSING, interval, listed, places, plain
@@ -111,7 +111,7 @@ def _zeros(found: Mapping[str, Any]) -> Iterator[str]:
         )
     elif idle:
         yield (
-            f"Without effect: {listed(idle)}. This cell draws nothing from it, or draws it from the generator of "
+            f"Without effect: {listed(idle)}. This cell draws nothing there, or draws it from the generator of "
             "another source, whose figure then holds both: the two cannot be told apart."
         )
 
@@ -168,17 +168,17 @@ def draw_noise(found: Mapping[str, Any]) -> "Figure":
         axes = figure.add_subplot()
         for place, source in enumerate(sources):
             rings = [variance**0.5 for variance in source["domains"].values()]
-            axes.plot(rings, [place + 0.18] * len(rings), "o", ms=3.5, mfc="none", mec=GRID, ls="none")
+            axes.plot(rings, [place + 0.18] * len(rings), "o", ms=3.5, mfc="none", mec=OTHER, ls="none")
             axes.plot([source["low"] ** 0.5, source["high"] ** 0.5], [place] * 2, color=PRIMARY, lw=1.8)
             axes.plot([source["variance"] ** 0.5], [place], "o", ms=5, color=PRIMARY)
         axes.set_ylim(len(sources) - 0.4, -0.6)
         axes.set_yticks(range(len(sources)), [shorten(source["source"], 28) for source in sources])
-        axes.set_xlim(left=0)
+        axes.set_xlim(left=-0.01 * axes.get_xlim()[1])  # discs at zero are whole
         axes.set_xlabel(f"standard deviation of {found['metric']} over runs")
         plain_axes(axes)
         handles = [
             Line2D([], [], marker="o", ms=5, color=PRIMARY, lw=1.8, label="all domains, 95 % interval"),
-            Line2D([], [], marker="o", ms=3.5, mfc="none", mec=GRID, ls="none", label="one domain group"),
+            Line2D([], [], marker="o", ms=3.5, mfc="none", mec=OTHER, ls="none", label="one domain group"),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
