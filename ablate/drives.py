@@ -116,10 +116,9 @@ class Drive:
             found.append((trial, said))
         if problems:
             lines = [f"  cell {cell}:\n    " + text.replace("\n", "\n    ") for cell, text in problems.items()]
-            raise PlanError(
-                f"{len(problems)} of {len(found)} cells tried on one batch cannot work; nothing was trained\n"
-                + "\n".join(lines)
-            )
+            tried = "tried on one batch cannot work" if name in PREFLIGHTS else f"have no {name}"
+            trained = "; nothing was trained" if name != "audit" else ""
+            raise PlanError(f"{len(problems)} of {len(found)} cells {tried}{trained}\n" + "\n".join(lines))
         return found
 
     def _replace_seed(self, trial: Trial) -> Trial:

@@ -162,7 +162,8 @@ def _lock(
     else:
         drive.check("preflight", _settle(trials, selection))
     firsts = [trial for trial in plan.trials[: len(plan.cells)] if trial.cell in {t.cell for t in trials}]
-    if prints := {str(trial.cell): said for trial, said in drive.check("fingerprint", firsts) if said}:
+    found = drive.check("fingerprint", firsts)
+    if prints := {f"{name} ({trial.cell})": text for trial, said in found for name, text in said.items()}:
         plan = replace(plan, provenance={**plan.provenance, "data": {**_data(locked), **prints}})
     refuse_drift(locked or plan, plan, home)
     if locked is None:

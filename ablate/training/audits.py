@@ -65,14 +65,14 @@ def audit(config: DictConfig) -> dict[str, dict[str, Any]]:
         return {name: t.report(found, reasons) for name, t in tested.items()}
 
 
-def fingerprint_training(config: DictConfig) -> str:
+def fingerprint_training(config: DictConfig) -> dict[str, str]:
     """A digest of the training items of one trial, which is not trained; no test set is opened.
 
     Args:
         config: as of `run_trial`; the first 100,000 items are read, labels left out.
 
     Returns:
-        16 hexadecimal digits; empty where the items are of a type whose bytes are not known.
+        `train`: 16 hexadecimal digits; nothing where the items are of a type whose bytes are not known.
     """
     with isolate_rng(), replace_streams(config.get("streams")):
         digest = sha256()
@@ -81,8 +81,8 @@ def fingerprint_training(config: DictConfig) -> str:
                 for part in describe_item(item):
                     digest.update(part)
         except TypeError:
-            return ""
-        return digest.hexdigest()[:16]
+            return {}
+        return {"train": digest.hexdigest()[:16]}
 
 
 def read_contaminated(given: str | Mapping[str, Collection[int]] | None) -> Mapping[str, Collection[int]]:

@@ -166,7 +166,7 @@ def test_a_copy_among_the_digits_is_found_all_the_same() -> None:
 
 def test_training_data_have_a_fingerprint_that_opens_no_test_set() -> None:
     made = fingerprint_training(make_config("Validated"))
-    assert len(made) == 16
+    assert len(made["train"]) == 16
     assert made == fingerprint_training(make_config("Points", seed=1))  # the same points
     assert made != fingerprint_training(make_config({"_target_": "Points", "n": 65}))
 
