@@ -1,9 +1,9 @@
-"""The verbs of the command line beside Hydra's own: plan, noise, status, report; and what a finished study prints."""
+"""The verbs of the command line beside Hydra's own, and what a finished study prints."""
 
 import argparse
 import json
+import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,17 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from ablate.accounts import ACCOUNT_FILE, Account, read_account
 from ablate.drifts import drift
-from ablate.engine import RECORDS_FILE, load, read_outcomes
+from ablate.engine import load
 from ablate.errors import AblateError, StudyError
 from ablate.factors import level_name
 from ablate.files import write_whole
+from ablate.locks import RECORDS_FILE
 from ablate.plans import PLAN_FILE, Plan
 from ablate.records import Records
 from ablate.rules import absent
-from ablate.runs import STARTED, Runs
+from ablate.states import print_status
 
 
 def run_verb(verb: str, words: Sequence[str], run_study: Callable[[list[str]], None]) -> int:
@@ -29,9 +31,12 @@ def run_verb(verb: str, words: Sequence[str], run_study: Callable[[list[str]], N
         return _judge(words)
     parser = argparse.ArgumentParser(prog=f"ablate {verb}", description=VERBS[verb])
     parser.add_argument("study", type=Path, help="the study's folder")
-    if verb in ("plan", "noise"):
+    if verb in COMPOSED:
         parser.add_argument("-cn", "--config-name", default="study", help="the study's config (default: study)")
         parser.add_argument("overrides", nargs="*", help="Hydra overrides, as for the study itself")
+    if verb == "amend":
+        parser.add_argument("--why", required=True, help="the reason, for whoever reads the report")
+        parser.add_argument("--data", action="store_true", help="training data have changed: fingerprint them anew")
     if verb == "noise":
         parser.add_argument("--runs", type=int, default=8, help="runs of every source of randomness (default: 8)")
         parser.add_argument("--domain-sd", type=float, help=EXPECTED["domain_sd"])
@@ -46,10 +51,15 @@ def run_verb(verb: str, words: Sequence[str], run_study: Callable[[list[str]], N
     try:
         if not given.study.is_dir():
             raise StudyError("no such folder", where=str(given.study), remedy="name a study's folder")
-        if verb in ("plan", "noise"):
+        if verb in COMPOSED:
             _require_config(given.study, given.config_name)
-            return _plan(given, run_study) if verb == "plan" else _noise(given, run_study)
-        return _status(given.study) if verb == "status" else _report(given.study, given.check)
+            words = [*given.overrides, *COMPOSED[verb](given)]
+            run_study(["-m", "-cd", str(given.study), "-cn", given.config_name, *words])
+            return 0
+        if verb == "report":
+            return _report(given.study, given.check)
+        print_status(given.study)
+        return 0
     except (AblateError, OSError) as error:  # a full disk, a folder that cannot be written
         print(f"ablate: {error}", file=sys.stderr)
         return 2
@@ -59,6 +69,7 @@ VERBS = {
     "plan": "Print a study's cells, aliases, tests, power and cost. Runs nothing and writes nothing but its JSON.",
     "noise": "Rerun the baseline with new seeds, the same seed, and one source of randomness at a time.",
     "status": "Say how far a study is: trials complete, failed with reasons, running, left.",
+    "amend": "Change a locked plan, for a reason that is kept; what becomes exploratory is said and marked.",
     "report": "Write a study's tables, figures and report from its records, or check that they are fresh.",
     "judge": "Judge anybody's results: CSV, Parquet, Optuna, Lightning, W&B, MLflow, lm-evaluation-harness, ...",
 }
@@ -93,26 +104,32 @@ def _require_config(folder: Path, config_name: str) -> None:
         )
 
 
-def _noise(given: argparse.Namespace, run_study: Callable[[list[str]], None]) -> int:
+def _noise(given: argparse.Namespace) -> list[str]:
     stated = [] if given.domain_sd is None else [f"++hydra.sweeper.expect.domain_sd={given.domain_sd}"]
-    words = [*given.overrides, *stated, f"hydra.sweeper.noise={given.runs}"]
-    run_study(["-m", "-cd", str(given.study), "-cn", given.config_name, *words])
-    return 0
+    return [*stated, f"hydra.sweeper.noise={given.runs}"]
 
 
-def _plan(given: argparse.Namespace, run_study: Callable[[list[str]], None]) -> int:
+def _amend(given: argparse.Namespace) -> list[str]:
+    return [f"++hydra.sweeper.amend.why={_quote(given.why)}", f"++hydra.sweeper.amend.data={str(given.data).lower()}"]
+
+
+def _plan(given: argparse.Namespace) -> list[str]:
     stated = [
         f"++hydra.sweeper.expect.{name}={getattr(given, name)}" for name in EXPECTED if getattr(given, name) is not None
     ]
     paths = {"pilot": given.pilot, "json": given.json}
     named = [f"++hydra.sweeper.{key}={_quote(str(path))}" for key, path in paths.items() if path is not None]
-    words = [*given.overrides, *stated, *named, "hydra.sweeper.dry_run=true"]
-    run_study(["-m", "-cd", str(given.study), "-cn", given.config_name, *words])
-    return 0
+    return [*stated, *named, "hydra.sweeper.dry_run=true"]
+
+
+# verbs for which Hydra composes the study -> the overrides that tell the sweeper what is wanted of it
+COMPOSED: dict[str, Callable[[argparse.Namespace], list[str]]] = {"plan": _plan, "noise": _noise, "amend": _amend}
 
 
 def _quote(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """A text as one value of Hydra's grammar, in which nothing is interpolated."""
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", " ".join(text.splitlines()))
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
 
 
 def show_plan(plan: Plan, folder: Path, settings: Mapping[str, Any] | None = None, allowed: Sequence[str] = ()) -> None:
@@ -202,67 +219,24 @@ def _plan_lines(plan: Plan, folder: Path) -> list[str]:
     return lines
 
 
-def _status(folder: Path) -> int:
-    plan = Plan.read(folder)
-    runs = Runs(folder)
-    outcomes = read_outcomes(folder, plan, runs)
-    counts = Counter(outcome["status"] for outcome in outcomes.values())
-    open_attempts = [
-        (trial, attempt)
-        for trial in plan.trials
-        if outcomes.get(trial.id, {}).get("status") != "complete"
-        for attempt in runs.attempts(trial.id)[-1:]
-        if attempt["status"] == "running" and (runs.folder_of(trial.id, attempt["attempt"]) / STARTED).is_file()
-    ]
-    left = len(plan.trials) - sum(counts.values())
-    states = [f"{counts[s]} {s}" for s in ("complete", "failed", "lost", "preempted") if counts[s]]
-    print(f"{plan.name}: {', '.join([*states, f'{left} left'])} of {len(plan.trials)} trials")
-    print(f"driver: {_driver(folder)}")
-    for trial, attempt in open_attempts:
-        print(f"  open: {trial.cell} seed={trial.seed} ({trial.id}, attempt {attempt['attempt']})")
-    for trial in plan.trials:
-        outcome = outcomes.get(trial.id)
-        if outcome and outcome["status"] != "complete":
-            log = runs.folder_of(trial.id, outcome["attempt"])
-            print(f"  {outcome['status']}: {trial.cell} seed={trial.seed}: {outcome['reason']}")
-            print(f"    {log}" if log.is_dir() else "    (of a run that is not in this folder)")
-    return 0
-
-
-def _driver(folder: Path) -> str:
-    """Who is running the study now."""
-    from fcntl import LOCK_EX, LOCK_NB, flock
-
-    path = folder / "runs" / "driver.lock"
-    if not path.is_file():
-        return "none"
-    with path.open("r", encoding="utf-8") as file:
-        try:
-            flock(file, LOCK_EX | LOCK_NB)
-        except OSError:
-            try:
-                holder = json.loads(file.read())
-                return f"process {holder['pid']} on {holder['host']}"
-            except (ValueError, KeyError):
-                return "running"
-    return "none"
-
-
 def _report(folder: Path, check: bool) -> int:
     from ablate.report.reports import check_report
 
     records, table = load(folder), folder / RECORDS_FILE
-    if not len(records.complete):
+    if not (records.complete["phase"] == "confirm").any():
         remedy = "run the study; `ablate status` says what failed"
         raise StudyError("no trial is complete: there is nothing to judge", where=str(folder), remedy=remedy)
     if check:
         held = records.frame.to_csv(index=False, lineterminator="\n").encode()
         stale = [f"{RECORDS_FILE}: not what the runs hold; `ablate report` writes it"]
         if table.is_file() and table.read_bytes() == held:
-            stale = check_report(folder)
+            behind = read_account(folder) != Account.read(folder)
+            stale = [f"{ACCOUNT_FILE}: not what the runs hold; `ablate report` writes it"] if behind else []
+            stale += check_report(folder)
         print("\n".join(stale) if stale else f"{folder}: tables, figures and report are fresh")
         return 1 if stale else 0
     records.write(table)
+    read_account(folder).write(folder)
     finish_study(records, folder)
     return 0
 
@@ -270,21 +244,23 @@ def _report(folder: Path, check: bool) -> int:
 def finish_study(records: Records, folder: Path) -> None:
     """Write a study's tables, figures and report, print the ablation table, and name every file."""
     console = Console(soft_wrap=True)
-    done, owed = records.complete["trial"].nunique(), len(records.plan.trials)
-    if not done:
-        console.print(f"{records.plan.name}: none of {owed} trials is complete: nothing to judge; see `ablate status`")
+    confirmed = records.complete[records.complete["phase"] == "confirm"]
+    if not len(confirmed):
+        owed = f"none of {len(records.plan.trials)} trials"
+        console.print(f"{records.plan.name}: {owed} is complete: nothing to judge; see `ablate status`")
         return
+    from ablate.report.papers import read_papers
+    from ablate.report.reckonings import accounted
     from ablate.report.reports import write_report
     from ablate.report.screens import show
     from ablate.report.tables import table
     from ablate.stats.attribution import attribute
 
-    files = write_report(records, folder)
+    files, papers = write_report(records, folder), read_papers(folder, records.plan)
     effects = attribute(records)
     if "main" in records.plan.families:  # a screen has no room for every cell against the baseline
         effects = effects.without("simple")
-    show(table(effects, records))
-    failed = records.failures["trial"].nunique()
-    console.print(f"{done} of {owed} trials complete" + (f", {failed} failed" if failed else "") + ". Files:")
+    show(table(effects, records, papers))
+    console.print(f"{accounted(records, papers)} Files:", markup=False, highlight=False)
     for file in [folder / PLAN_FILE, folder / RECORDS_FILE, *files]:
         console.print(f"  {file}", markup=False, highlight=False)

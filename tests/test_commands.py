@@ -8,8 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 import ablate as ab
+from ablate import commands
+from ablate.amendments import read_amendments
 from ablate.commands import run_verb
 from ablate.runs import Runs
 from tests import toys
@@ -178,3 +182,35 @@ def test_help_is_quick(tmp_path):
     start = time.perf_counter()
     ablate("--help", cwd=tmp_path)
     assert time.perf_counter() - start < 10 * imports, "help takes much longer than importing Hydra"
+
+
+@pytest.mark.slow
+def test_amend_changes_the_locked_plan_and_says_what_is_exploratory(tmp_path):
+    """The committed study, its margin changed after the fact; then the report, which tells."""
+    folder = tmp_path / "digits_shift"
+    shutil.copytree(STUDY, folder, ignore=shutil.ignore_patterns("runs"))
+    why = "it's a \"referee's\" ${wish} \\ no more"
+    ablate("amend", folder, "--why", "", "hydra.sweeper.margin=0.05", status=2, cwd=tmp_path)
+    assert not (folder / "former").exists()
+    printed = ablate("amend", folder, "--why", why, "hydra.sweeper.margin=0.05", cwd=tmp_path)
+    assert "margin: 0.02 -> 0.05" in printed
+    assert "exploratory from here on: verdicts that rest on the margin, since 90 trials" in printed
+    (made,) = read_amendments(folder)
+    assert made.why == why
+    assert "nothing to amend" in ablate(
+        *["amend", folder, "--why", "again", "hydra.sweeper.margin=0.05"], status=2, cwd=tmp_path
+    )
+    assert "amended: 1 times" in ablate("status", folder, cwd=tmp_path)
+    printed = ablate("report", folder, cwd=tmp_path)
+    assert "Exploratory, amendment 1: " in printed
+    assert "fresh" in ablate("report", folder, "--check", cwd=tmp_path)
+    assert "Exploratory: amendment 1 came after results." in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "text", ['it\'s "so"', "a\\b", "end\\", "${x} and \\${y}", "\\'", "comma, [brackets] {k: v} = %", " "]
+)
+def test_any_reason_reaches_the_sweeper_as_it_was_typed(text):
+    (override,) = OverridesParser.create().parse_overrides([f"why={commands._quote(text)}"])
+    config = OmegaConf.create({"why": override.value()})
+    assert config.why == text

@@ -18,6 +18,7 @@ from ablate.launchers import Launcher
 from ablate.plans import PLAN_FILE
 from ablate.previews import require_estimable
 from ablate.records import Records
+from ablate.revisions import amend_study
 from ablate.sweeps import Study, add_study_to_path, read_study
 
 
@@ -35,6 +36,11 @@ def sweep(arguments: Sequence[str], config: DictConfig, context: HydraContext, f
             if config.hydra.sweeper.dry_run:
                 settings = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
                 show_plan(study.plan, study.folder, settings, study.allowed)  # type: ignore[arg-type]
+                return None
+            if config.hydra.sweeper.amend:
+                require_estimable(study.plan)
+                asked = config.hydra.sweeper.amend
+                amend_study(study.plan, study.folder, str(asked.why), data=bool(asked.data))
                 return None
             if config.hydra.sweeper.noise:
                 return _measure_noise(study, config, context, function)

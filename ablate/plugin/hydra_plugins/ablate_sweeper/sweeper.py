@@ -51,6 +51,7 @@ class AblateSweeperConf:
     retries: int = 2
     dry_run: bool = False
     noise: int = 0  # so many runs of every source of randomness in the baseline cell, in place of the study
+    amend: dict[str, Any] = field(default_factory=dict)  # why, data: the locked plan is changed, nothing is run
     expect: dict[str, Any] = field(default_factory=dict)  # run_sd, error_sd, domain_sd, effect, power
     pilot: str | None = None  # records of a pilot, in place of what is expected
     json: str | None = None  # where `ablate plan` writes its JSON
