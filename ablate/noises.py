@@ -91,9 +91,8 @@ def plan_noise(
         divergence=study.divergence,
     )
     config: dict[str, Any] = {"cell": dict(study.cells[0]), "config": dict(study.config)}
-    return replace(
-        made, config={**config, **({"settings": dict(settings)} if settings else {})}, provenance=study.provenance
-    )
+    config |= {"settings": dict(settings)} if settings else {}
+    return replace(made, config=config, provenance=study.provenance)
 
 
 def prepare_noise(study: Plan, folder: Path, runs: int, streams: Sequence[str] = STREAMS) -> Plan:
@@ -103,8 +102,7 @@ def prepare_noise(study: Plan, folder: Path, runs: int, streams: Sequence[str] =
         PlanError: as `plan_noise`.
         StudyError: the runs that are there were made under another config.
     """
-    selection = Selection.read(folder, study)
-    settings = selection.of(study.cells[0]).settings if selection and selection.choices else {}
+    settings = _read_settings(study, folder)
     home, made = folder / FOLDER, plan_noise(study, runs, streams, settings)
     if not (home / PLAN_FILE).is_file():
         return made
@@ -116,6 +114,12 @@ def prepare_noise(study: Plan, folder: Path, runs: int, streams: Sequence[str] =
         )
         raise StudyError(what, where=str(home / PLAN_FILE), remedy=f"remove the folder {FOLDER} to measure it anew")
     return made
+
+
+def _read_settings(study: Plan, folder: Path) -> Mapping[str, Level]:
+    """Those that tuning has frozen, or the plan fixed, for the study's first cell."""
+    selection = Selection.read(folder, study)
+    return selection.of(study.cells[0]).settings if selection and selection.choices else {}
 
 
 def run_noise(
@@ -150,9 +154,9 @@ def run_noise(
     run_engine(own, task, folder=home, launcher=launch, retries=retries, progress=progress)
     read_account(home).write(home)
     found = read_noise(study, folder)
-    if found is None:
-        raise RecordsError("no noise run is complete", where=str(home), remedy="`ablate status` says what failed")
-    return found
+    if found is not None:
+        return found
+    raise RecordsError("no noise run is complete", where=str(home), remedy="`ablate status` says what failed")
 
 
 def read_noise(study: Plan, folder: Path) -> Measured | None:
@@ -165,7 +169,11 @@ def read_noise(study: Plan, folder: Path) -> Measured | None:
     if not len(records.complete):
         return None
     streams = [str(level) for level in own.factors[0].levels[2:]]
-    now = plan_noise(study, len(own.seeds), streams, own.config.get("settings"))
+    try:
+        settings = _read_settings(study, folder)
+    except StudyError:  # of another search: that is told where the study is run
+        settings = {}
+    now = plan_noise(study, len(own.seeds), streams, settings)
     return Measured(
         own, records, measure_noise(records), tuple(drift(own, now)), read_account(home).readings["confirm"]
     )
@@ -205,16 +213,10 @@ class Sourced:
 
 def at_noise(study: "Study", own: Plan) -> "Study":
     """The study of the noise runs, in Hydra's hands: the config of the first cell, whatever the source."""
-    first = study.plan.cells[0]
-    return replace(
-        study,
-        plan=own,
-        folder=study.folder / FOLDER,
-        configs=dict.fromkeys(own.cells, study.configs[first]),
-        overrides=dict.fromkeys(own.cells, study.overrides[first]),
-        audit=None,
-        fingerprint=None,
-    )
+    first, cells = study.plan.cells[0], own.cells
+    made = replace(study, plan=own, folder=study.folder / FOLDER, audit=None, fingerprint=None)
+    configs = dict.fromkeys(cells, study.configs[first])
+    return replace(made, configs=configs, overrides=dict.fromkeys(cells, study.overrides[first]))
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,26 @@ def test_trials_get_the_seeds_of_their_source(tmp_path):
         assert seen[trial.id] == (trial.seed if source == NEW else FIXED_SEED, settings)
 
 
+def test_a_tuned_cell_runs_with_its_frozen_settings_and_says_so(tmp_path):
+    tuning = {"space": {"lr": {"low": 0.1, "high": 1.0}}, "trials": 3}
+    fixed = {**tuning, "scope": "fixed", "setting": {"lr": 0.25}}
+    settings = set()
+
+    def task(trial):
+        settings.add(tuple(trial.settings.items()))
+        return surface(trial)
+
+    for folder, declared, said in (
+        ("a", fixed, "with the settings that the study uses: lr=0.25."),
+        ("b", tuning, "not tuned yet"),
+    ):
+        study = ab.plan({"data": ["raw", "clean"]}, metric="accuracy", tuning=declared)
+        assert said in tell_noise(summarise(measure(tmp_path / folder, task, 2, study=study), study))
+    assert settings == {(("lr", 0.25),), ()}
+    later = ab.plan({"data": ["raw", "clean"]}, metric="accuracy", tuning=fixed)
+    assert any("settings" in line for line in read_noise(later, tmp_path / "b").changed), "measured before it was tuned"
+
+
 def test_streams_are_those_of_training():
     module = ast.parse((ROOT / "ablate/training/streams.py").read_text(encoding="utf-8"))
     (names,) = [n.value for n in module.body if isinstance(n, ast.Assign) and n.targets[0].id == "STREAMS"]
@@ -230,7 +250,7 @@ def test_the_command_measures_the_digits_and_the_plan_uses_it(tmp_path):
     folder = shutil.copytree(ROOT / "studies/digits_shift", tmp_path / "digits_shift", ignore=lambda *_: {"runs"})
     (folder / "plan.json").unlink()
     (folder / "records.csv").unlink()
-    small = "size.steps=15"
+    small, sources = "size.steps=15", 2 + len(STREAMS)
 
     def command(*words):
         done = subprocess.run(
@@ -243,15 +263,15 @@ def test_the_command_measures_the_digits_and_the_plan_uses_it(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    printed = command("noise", "--runs", "3")
+    printed = command("noise", "--runs", "2")
     assert "The same seed reproduces bit for bit" in printed
     assert "Without effect: augmentation" in printed, "the baseline has none"
     values = json.loads((folder / "noise/noise.json").read_text())
     sds = {source["source"]: source["variance"] for source in values["sources"]}
     assert min(sds[source] for source in (NEW, "init", "order", "split", "label")) > 0
-    assert values["readings"] == (2 + len(STREAMS)) * 3 * 25
+    assert values["readings"] == sources * 2 * 25
     assert not (folder / "plan.json").exists()
-    assert "from noise, 3 runs of one cell" in command("plan")
-    batch = command("noise", "--runs", "4", "hydra/launcher=basic")
-    assert f"{4 * (2 + len(STREAMS))} of {4 * (2 + len(STREAMS))} noise runs complete" in batch
+    assert "from noise, 2 runs of one cell" in command("plan")
+    batch = command("noise", "--runs", "3", "hydra/launcher=basic")
+    assert f"{3 * sources} of {3 * sources} noise runs complete" in batch
     assert "The same seed reproduces bit for bit" in batch

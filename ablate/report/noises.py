@@ -78,7 +78,8 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _tuned(found: Mapping[str, Any]) -> str:
     if found["settings"]:
-        return "with what tuning selected: " + ", ".join(f"{k}={v}" for k, v in found["settings"].items()) + "."
+        settings = ", ".join(f"{key}={value}" for key, value in found["settings"].items())
+        return f"with the settings that the study uses: {settings}."
     return "not tuned yet: as the config has it." if found["tuned"] else "as the config has it."
 
 
