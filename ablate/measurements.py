@@ -9,6 +9,7 @@ from ablate.errors import Diverged, PlanError, TrialError
 from ablate.factors import Phase, is_text
 from ablate.plans import CLEAN, WHOLE, Plan
 
+AT = "@"  # a metric `accuracy@100` is the metric after 100 steps, or another budget
 OPTIONAL = ("score_se", "eval_hash", "n_examples")
 PLACE = ("domain", "shift", "metric")  # what one value is about
 MEASUREMENT = (*PLACE, "value", *OPTIONAL)  # what a row of a task's result may hold
@@ -71,6 +72,20 @@ def measurements(result: object, plan: Plan, phase: Phase = "confirm") -> list[d
             remedy="give validation metrics alone while `trial.phase` is `search`; test sets stay closed",
         )
     return made
+
+
+def name_values(values: Iterable[tuple[int, float]], plan: Plan) -> list[dict[str, Any]]:
+    """Intermediate values (step, value) as rows of the metric `<first objective>@<step>`."""
+    metric = plan.tuning.objectives[0].metric if plan.tuning else plan.metric
+    place = {"domain_group": WHOLE, "domain": WHOLE, "shift": CLEAN}
+    return [{**place, "metric": f"{metric}{AT}{step}", "value": value} for step, value in values]
+
+
+def find_values(rows: Iterable[Mapping[str, Any]], plan: Plan) -> list[tuple[int, float]]:
+    """The inverse of `name_values`: what rows hold of intermediate values, by step."""
+    before = f"{plan.tuning.objectives[0].metric if plan.tuning else plan.metric}{AT}"
+    steps = [(row["metric"].removeprefix(before), row["value"]) for row in rows if row["metric"].startswith(before)]
+    return sorted((int(step), value) for step, value in steps)
 
 
 def _plain(value: object) -> object:

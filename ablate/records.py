@@ -15,7 +15,7 @@ import pandas as pd
 
 from ablate.errors import RecordsError
 from ablate.factors import Trial, is_text, level_name
-from ablate.measurements import OPTIONAL, measurements
+from ablate.measurements import OPTIONAL, find_values, measurements
 from ablate.plans import CLEAN, WHOLE, Plan
 
 __all__ = ["CLEAN", "COLUMNS", "STATUSES", "WHOLE", "Records", "measurements"]
@@ -173,6 +173,9 @@ class Records:
             if row["metric"] is not None:
                 keep = ("domain_group", "domain", "shift", "metric", "value", *OPTIONAL)
                 outcome["rows"].append({k: row[k] for k in keep if row[k] is not None})
+        for outcome in found.values() if self.plan.tuning else ():
+            if values := find_values(outcome["rows"], self.plan):
+                outcome["values"] = values
         return found
 
 

@@ -19,7 +19,7 @@ from ablate.environments import describe, hardware
 from ablate.errors import Diverged, Pruned, StudyError
 from ablate.factors import Cell, Trial, is_text, level_name
 from ablate.files import write_whole
-from ablate.measurements import measurements
+from ablate.measurements import measurements, name_values
 from ablate.plans import Plan
 from ablate.signals import readings, told
 
@@ -162,7 +162,7 @@ def conclude(attempt: Attempt, plan: Plan, outcome: Mapping[str, Any]) -> Record
         "attempt": attempt.number,
         **outcome,
         "readings": readings(attempt.folder),
-        **({"values": values} if values else {}),
+        **({"values": values, "rows": [*outcome["rows"], *name_values(values, plan)]} if values else {}),
         "environment": describe(dict(plan.provenance)),
     }
     _write(attempt, "record.json", record)

@@ -13,6 +13,7 @@ from pandas.testing import assert_frame_equal
 
 from ablate.errors import RecordsError, TrialError
 from ablate.factors import Factor
+from ablate.measurements import name_values
 from ablate.plans import plan
 from ablate.records import COLUMNS, Records, measurements
 from tests.strategies import AWKWARD, level_text
@@ -278,3 +279,34 @@ def test_the_first_lines_of_a_csv_are_what_the_documents_say(tmp_path):
     head, first, *_ = all_done(MADE).write(tmp_path / "records.csv").read_text().splitlines()
     assert head.split(",") == ["trial", "data", "size", *list(COLUMNS)[1:]]
     assert first.split(",")[1:4] == ["raw", "1", "0"]
+
+
+def test_intermediate_values_of_a_pruned_trial_stay_in_the_table(tmp_path):
+    tuned = plan({"data": ["raw", "clean"]}, metric="accuracy", tuning={"space": {"lr": [0.1, 1]}, "pruner": "median"})
+    trial = tuned.search_trial(tuned.cells[0], 3, tuned.tuning.seeds[0])
+    record = {
+        "status": "pruned",
+        "reason": "stopped at step 20",
+        "rows": name_values([(10, 0.5), (20, 0.25)], tuned),
+        "settings": {"lr": 0.5},
+        "hpo_trials": None,
+    }
+    records = Records.of(tuned, {trial.id: record})
+    assert records.frame["metric"].tolist() == ["val_accuracy@10", "val_accuracy@20"]
+    assert records.frame[["lr", "proposal", "phase"]].drop_duplicates().values.tolist() == [[0.5, 3, "search"]]
+    records.write(tmp_path / "records.csv")
+    back = Records.read(tmp_path / "records.csv", tuned).outcomes()[trial.id]
+    assert back["values"] == [(10, 0.5), (20, 0.25)]
+    assert back["settings"] == {"lr": 0.5}
+
+
+def test_a_tuning_trial_gives_validation_metrics_and_no_test_score():
+    tuned = plan({"data": ["raw", "clean"]}, metric="accuracy", tuning={"space": {"lr": [0.1, 1]}})
+    assert measurements(0.5, tuned, "search")[0]["metric"] == "val_accuracy"
+    assert measurements({"val_accuracy": 0.5, "latency": 3}, tuned, "search")
+    with pytest.raises(TrialError, match="objective 'val_accuracy' was never logged"):
+        measurements({"val_loss": 0.5}, tuned, "search")
+    with pytest.raises(TrialError, match="gave a test score"):
+        measurements({"val_accuracy": 0.5, "accuracy": 0.9}, tuned, "search")
+    with pytest.raises(TrialError, match="gave a test score.*'home'"):
+        measurements([{"metric": "val_accuracy", "value": 0.5, "domain": "home"}], tuned, "search")

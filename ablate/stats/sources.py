@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ablate.analyses import Analysis, Comparison
 from ablate.errors import RecordsError
 from ablate.factors import Cell, Factor, level_name
+from ablate.measurements import AT
 from ablate.plans import CLEAN, WHOLE, Plan
 from ablate.records import Records
 from ablate.stats.outcomes import CLEAN_PART, bounds_of, end_runs, impute, tell_diverged, tell_missing, worst_score
@@ -19,7 +20,6 @@ from ablate.stats.searches import read_search
 
 SEARCH = "search"  # the phase of tuning trials
 TRIED = "hpo_trials"  # the budget that is no metric of a run
-AT = "@"  # a metric `accuracy@0.1` is the metric at a tenth of the budget
 
 
 def _no_rows(*columns: str) -> pd.DataFrame:
