@@ -308,5 +308,5 @@ def test_a_tuning_trial_gives_validation_metrics_and_no_test_score():
         measurements({"val_loss": 0.5}, tuned, "search")
     with pytest.raises(TrialError, match="gave a test score"):
         measurements({"val_accuracy": 0.5, "accuracy": 0.9}, tuned, "search")
-    with pytest.raises(TrialError, match="gave a test score.*'home'"):
+    with pytest.raises(TrialError, match=r"gave a test score.*'home'"):
         measurements([{"metric": "val_accuracy", "value": 0.5, "domain": "home"}], tuned, "search")
