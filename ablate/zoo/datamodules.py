@@ -23,7 +23,7 @@ HOOKS = (
     *("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"),
 )
 SAME = (
-    *("batch_size", "drop_last", "collate_fn", "num_workers", "pin_memory", "timeout", "worker_init_fn"),
+    *("drop_last", "collate_fn", "num_workers", "pin_memory", "timeout", "worker_init_fn"),
     *("multiprocessing_context", "prefetch_factor", "persistent_workers"),
 )
 
@@ -40,6 +40,7 @@ class Changed(LightningDataModule):
         base: whose training loader goes over a map-style dataset.
         changes: (dataset, seed) -> dataset, one after the other; those of `ablate.zoo.changes`, or any callable.
         seed: the trial's.
+        batch_size: in place of the base's. A base that batches by a sampler of its own needs one, and is shuffled.
 
     Attributes:
         kept: for every row trained on, its row in the base's training set, or -1 for one that is not from there (or
@@ -49,9 +50,11 @@ class Changed(LightningDataModule):
     base: LightningDataModule
     kept: Rows
 
-    def __init__(self, base: LightningDataModule, changes: Sequence[Change], seed: int) -> None:
+    def __init__(
+        self, base: LightningDataModule, changes: Sequence[Change], seed: int, batch_size: int | None = None
+    ) -> None:
         # LightningDataModule's own __init__ would set attributes, in front of the base's.
-        self.base, self.changes, self.seed = base, list(changes), seed
+        self.base, self._changes, self._seed, self._batch_size = base, list(changes), seed, batch_size
         for hook in HOOKS:
             setattr(self, hook, getattr(base, hook))
 
@@ -76,20 +79,22 @@ class Changed(LightningDataModule):
             TrialError: the base's training loader cannot be gone over anew, or nothing is left to train on.
         """
         loader = self.base.train_dataloader()
-        shuffled = _check(loader)
+        shuffled = _check(loader, self._batch_size)
         dataset = root = loader.dataset
         with isolate_rng():
-            seed_globals(self.seed, "data")
-            for change in self.changes:
-                dataset = change(dataset, self.seed)
+            seed_globals(self._seed, "data")
+            for change in self._changes:
+                dataset = change(dataset, self._seed)
         self.kept = trace_rows(dataset, root)
         if not len(self.kept):
             raise TrialError("no rows are left to train on", where="data.changes")
-        generator = make_generator(self.seed, "order") if shuffled and not contains(dataset, Ordered) else None
+        generator = make_generator(self._seed, "order") if shuffled and not contains(dataset, Ordered) else None
         augmented = contains(dataset, Augmented)
         sampler = Epochs(len(self.kept), generator, told=augmented)
-        read = Redrawn(dataset, derive_seed(self.seed, "augmentation")) if augmented else dataset
-        return DataLoader(read, sampler=sampler, **{name: getattr(loader, name) for name in SAME})
+        read = Redrawn(dataset, derive_seed(self._seed, "augmentation")) if augmented else dataset
+        settings = {name: getattr(loader, name) for name in SAME}
+        settings["batch_size"] = self._batch_size or loader.batch_size
+        return DataLoader(read, sampler=sampler, **settings)
 
 
 class Epochs(Sampler[int]):
@@ -135,13 +140,17 @@ class Redrawn(Dataset[Any]):
             return self.dataset[row]
 
 
-def _check(loader: Any) -> bool:
+def _check(loader: Any, batch_size: int | None) -> bool:
     """Whether a training loader shuffles; TrialError where its rows cannot be gone over anew."""
     refused, sampler = None, getattr(loader, "sampler", None)
     if not isinstance(loader, DataLoader):
         refused = f"the training loader is a {type(loader).__name__}"
+    elif loader.batch_sampler is None:
+        refused = "the training set hands out whole batches"
+    elif loader.batch_size is None and batch_size is None:
+        refused = "the training loader has a batch sampler, and no `batch_size` is given in its place"
     elif loader.batch_size is None:
-        refused = "the training loader makes its batches itself, or has a batch sampler"
+        return True
     elif not isinstance(sampler, RandomSampler | SequentialSampler):
         refused = f"the training loader draws by a {type(sampler).__name__}"
     elif getattr(sampler, "replacement", False) or len(sampler) != count_items(loader.dataset):

@@ -1,10 +1,12 @@
 """Changes do what they say to the rows they say: counts, nesting, rates, planted repetitions; one seed, one result."""
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import LightningDataModule
+from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from ablate.errors import TrialError
+from ablate.sweeps import conf_dir
 from ablate.training.fingerprints import fingerprint
+from ablate.training.parts import build
 from ablate.training.streams import replace_streams
-from ablate.zoo import changes
+from ablate.zoo import changes, scores
+from ablate.zoo.datamodules import Changed
 from ablate.zoo.datasets import Ordered, count_items, read_labels, trace_rows
 
 N = 120
@@ -274,3 +280,34 @@ def test_what_makes_no_sense_is_refused(change: Any, message: str) -> None:
 def test_one_class_cannot_be_mislabelled() -> None:
     with pytest.raises(TrialError, match="needs two classes"):
         changes.mislabel(OTHER, 0, share=0.5)
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[2] / "docs" / "data.md"
+
+
+def test_the_page_names_every_change_score_and_option() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for module in (changes, scores):
+        own = [name for name, thing in vars(module).items() if getattr(thing, "__module__", "") == module.__name__]
+        assert {name for name in own if not name.startswith("_")} == set(
+            re.findall(r"^\| `(\w+)` ", text.split("## Over")[0], re.MULTILINE)
+        ) & set(vars(module))
+    rows = re.findall(r"^\| (`.+`) \|", text.split("## Over")[1], re.MULTILINE)
+    named = sorted(name for row in rows for name in re.findall(r"`(\w+)`", row))
+    assert named == sorted(file.stem for file in conf_dir().glob("data/*.yaml"))
+
+
+class Reviews(LightningDataModule):
+    """Somebody's data, as the page has them."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader([{"text": "good", "stars": number % 5} for number in range(20)], 4, shuffle=True)  # type: ignore[arg-type]
+
+
+def test_the_example_of_the_page_is_a_datamodule() -> None:
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    text = block.replace("parts.Reviews", f"{__name__}.Reviews")
+    data = build(OmegaConf.create({"seed": 1, "data": OmegaConf.create(text)}), "data", Changed)
+    assert sum(len(batch["stars"]) for batch in data.train_dataloader()) == 10

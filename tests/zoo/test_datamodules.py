@@ -28,6 +28,7 @@ from torch.utils.data import (
 
 from ablate.errors import TrialError
 from ablate.training import preflight, run_trial
+from ablate.training.audits import audit
 from ablate.training.rows import ROWS
 from ablate.training.streams import replace_streams
 from ablate.zoo import changes
@@ -116,6 +117,7 @@ def test_attributes_are_the_bases() -> None:
     data.setup("fit")
     assert base.stages == data.stages == ["fit"]
     assert data.extra == "its own"
+    assert Changed(DigitExamples(2, size=40), [], 3).size == 40
     assert data.prepare_data_per_node
     data.trainer = "a trainer"  # type: ignore[assignment]
     assert base.trainer == data.trainer == "a trainer"
@@ -212,8 +214,11 @@ class Stream(IterableDataset[Any]):
     ("given", "message"),
     [
         ([DataLoader(ROOT)], "the training loader is a list"),
-        (DataLoader(ROOT, batch_sampler=BatchSampler(SequentialSampler(ROOT), 2, False)), "has a batch sampler"),
-        (DataLoader(ROOT, batch_size=None), "makes its batches itself"),
+        (
+            DataLoader(ROOT, batch_sampler=BatchSampler(SequentialSampler(ROOT), 2, False)),
+            "has a batch sampler, and no",
+        ),
+        (DataLoader(ROOT, batch_size=None), "hands out whole batches"),
         (DataLoader(ROOT, sampler=WeightedRandomSampler([1.0] * 10, 10)), "draws by a WeightedRandomSampler"),
         (DataLoader(ROOT, sampler=RandomSampler(ROOT, replacement=True)), "does not go over all its rows"),
         (DataLoader(ROOT, sampler=RandomSampler(ROOT, num_samples=5)), "does not go over all its rows"),
@@ -223,6 +228,14 @@ class Stream(IterableDataset[Any]):
 def test_loaders_whose_rows_cannot_be_changed_are_refused(given: Any, message: str) -> None:
     with pytest.raises(TrialError, match=message):
         Changed(Given(given), [], 0).train_dataloader()
+
+
+def test_a_base_with_a_batch_sampler_is_batched_anew() -> None:
+    batches = DataLoader(ROOT, batch_sampler=BatchSampler(SequentialSampler(ROOT), 2, False))
+    loader = Changed(Given(batches), [], 0, batch_size=4).train_dataloader()
+    assert [len(batch[0]) for batch in loader] == [4, 4, 2]
+    first, second = read(Changed(Given(batches), [], 0, batch_size=4))
+    assert first != second
 
 
 def test_nothing_left_is_refused() -> None:
@@ -277,7 +290,7 @@ def test_a_trial_tells_how_many_rows_and_keeps_which(tmp_path: Path) -> None:
     assert kept.max() < 60
 
 
-def test_a_contaminated_trial_runs_although_its_test_set_is_trained_on() -> None:
+def test_a_contaminated_trial_runs_and_its_audit_finds_what_was_put_in() -> None:
     contaminate = {
         "_target_": "ablate.zoo.changes.contaminate",
         "domain": "digits",
@@ -285,6 +298,8 @@ def test_a_contaminated_trial_runs_although_its_test_set_is_trained_on() -> None
         "data": "${data.base}",
     }
     assert {row["metric"] for row in preflight(config(contaminate))} == {"accuracy", "nll"}
+    assert len(audit(config(contaminate))["digits"]["exact"]) == 60
+    assert audit(config(SUBSET))["digits"]["exact"] == []
 
 
 def test_nothing_of_ours_is_needed_in_a_change() -> None:
