@@ -119,7 +119,8 @@ def expect_noise(measured: "Measured", plan: Plan, given: Mapping[str, Any]) -> 
         caveats.append("what a seed does to all cells alike is in run_sd, and will cancel: more will be seen than this")
     if "domain_sd" not in given and plan.analysis.target == "new_domains":
         caveats.append("one cell cannot tell how effects vary over domains: with domain_sd (--domain-sd) less is seen")
-    found = {"run_sd": spread.run**0.5, "error_sd": spread.error**0.5, **given}
+    run, error = (spread.run, spread.error) if plan.domains else (spread.whole, 0.0)  # undeclared ones count as one
+    found = {"run_sd": run**0.5, "error_sd": error**0.5, **given}
     return Expectation(**found, source=f"from noise, {spread.runs} runs of one cell:", caveats=tuple(caveats))
 
 

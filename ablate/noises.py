@@ -264,6 +264,7 @@ def summarise(found: Measured, study: Plan, domain_sd: float | None = None, powe
         "readings": found.readings,
         "same_seed": {"reproduces": noise.reproduces, "scores": noise.scores, "apart": noise.apart},
         "sources": [{"source": source, **_plain(each)} for source, each in noise.spreads.items()],
+        "unmeasured": [level for level in found.own.factors[0].levels if level not in noise.spreads],
         "idle": list(noise.idle),
         "parts": parts,
         "visible": None if spread is None or spread.is_nil else see(study, spread, domain_sd, power),
@@ -272,15 +273,8 @@ def summarise(found: Measured, study: Plan, domain_sd: float | None = None, powe
 
 def _plain(spread: Spread) -> dict[str, Any]:
     low, high = (factor**2 * spread.whole for factor in spread.stretch())
-    return {
-        "runs": spread.runs,
-        "variance": spread.whole,
-        "low": low,
-        "high": high,
-        "run": spread.run,
-        "error": spread.error,
-        "domains": dict(spread.variances),
-    }
+    whole = {"runs": spread.runs, "variance": spread.whole, "low": low, "high": high}
+    return {**whole, "run": spread.run, "error": spread.error, "domains": dict(spread.variances)}
 
 
 def see(study: Plan, spread: Spread, domain_sd: float | None = None, power: float = 0.8) -> dict[str, Any]:

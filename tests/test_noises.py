@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -182,15 +183,15 @@ def test_runs_are_resumed_and_added_to_and_another_config_is_refused(tmp_path):
 
 def test_failed_runs_are_counted(tmp_path):
     def task(trial):
-        if trial.seed == FIXED_SEED + 1:
+        if trial.seed == FIXED_SEED + 1 or "++streams.init" in trial.settings:
             raise ValueError("planted")
         return surface(trial)
 
-    found = measure(tmp_path, task)
+    found = measure(tmp_path, task, streams=("init",))
     assert found.spread.runs == 3
-    assert "Runs without a score, which leaves the spread too small if they went astray: new seeds 1." in tell_noise(
-        summarise(found, STUDY)
-    )
+    text = tell_noise(summarise(found, STUDY))
+    assert "Runs without a score, which leaves the spread too small if they went astray: new seeds 1." in text
+    assert "With fewer than two scores, and so without a row: init." in text
 
 
 def test_seeds_of_the_study_are_not_used_again():
@@ -222,6 +223,8 @@ def test_a_plan_expects_what_noise_runs_have_shown(tmp_path, capsys):
     found = measure(tmp_path, surface, 8)
     expected = read_expectation({"effect": 0.01}, None, STUDY, found)
     assert (expected.run_sd, expected.error_sd) == (found.spread.run**0.5, found.spread.error**0.5)
+    undeclared = replace(STUDY, domains={})
+    assert read_expectation({}, None, undeclared, found).run_sd == found.spread.whole**0.5
     show_plan(STUDY, tmp_path)
     said = capsys.readouterr().out
     assert f"from noise, 8 runs of one cell: run_sd {expected.run_sd:.4g}" in said

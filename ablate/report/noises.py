@@ -69,6 +69,8 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
     )
     if lost := [f"{s['source']} {found['runs'] - s['runs']}" for s in found["sources"] if s["runs"] < found["runs"]]:
         yield f"Runs without a score, which leaves the spread too small if they went astray: {listed(lost)}."
+    if found["unmeasured"]:
+        yield f"With fewer than two scores, and so without a row: {listed(found['unmeasured'])}."
     yield _same_seed(found)
     yield from _zeros(found)
     if found["parts"]:
