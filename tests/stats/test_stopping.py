@@ -60,9 +60,13 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 9))])
+DEFAULT = [("late", 0), ("e-process", 0), ("new domains", 3)]
+MORE = [(name, seed) for name in RULES for seed in range(9) if (name, seed) not in DEFAULT]
+
+
+@pytest.mark.parametrize(("name", "seed"), [*DEFAULT, *(pytest.param(*p, marks=pytest.mark.slow) for p in MORE)])
 def test_the_simulated_rule_is_the_one_that_stands(name, seed):
+    """Look by look; but the simulation goes on where no number of seeds would decide about new domains."""
     rule = RULES[name]
     rng = np.random.default_rng([seed, len(name)])
     domains = 5 if rule.target == "new_domains" else 1
@@ -70,12 +74,15 @@ def test_the_simulated_rule_is_the_one_that_stands(name, seed):
     scores += np.array([0, 0, 1, 2.5])[:, None, None]
     options = {"margin": rule.margin, "futility": rule.futility, "target": rule.target, "spending": rule.spending}
     plan = declare(rule.looks, stopping=rule.stopping, **options)
-    _, records, size = follow(plan, scores)
+    standings, records, size = follow(plan, scores)
     expected = run_studies(rule, scores[None])
-    assert list(size.values())[1:] == expected.seeds[0].tolist()
+    hopeless = np.array([p.state == "needs domains" for p in standings[-1].positions])
+    seeds, theirs = np.array(list(size.values())[1:]), expected.seeds[0]
+    assert (seeds == theirs)[~hopeless].all()
+    assert (seeds <= theirs)[hopeless].all()
     verdicts = attribute(records).select(target=rule.target, family="main").frame["verdict"]
-    assert (verdicts == "equivalent").tolist() == expected.equivalent[0].tolist()
-    assert verdicts.isin(["better", "worse"]).tolist() == expected.differs[0].tolist()
+    assert (verdicts == "equivalent")[~hopeless].tolist() == expected.equivalent[0][~hopeless].tolist()
+    assert verdicts.isin(["better", "worse"])[~hopeless].tolist() == expected.differs[0][~hopeless].tolist()
 
 
 def shifts(*effects, seeds=12, domains=1, seed=0, tau=0.0):
@@ -290,8 +297,8 @@ def test_the_page_holds_on_a_small_sample():
     assert len(numbers) == 10 * 7 + 3 * 5
     ours = [x for i, x in enumerate(numbers[:70]) if i % 7 != 6] + numbers[70:]
     assert max(ours) <= 0.055
-    cases = [c for c in simulation["CASES"] if c.name in ("no effect, 5 tests", "new domains, 5 tests, τ 0.5")]
-    errors = list(simulation["find_errors"](400, cases))
+    cases = [c for c in simulation["CASES"] if c.name in ("no effect, 1 test", "new domains, 5 tests, τ 0.5")]
+    errors = list(simulation["find_errors"](300, cases))
     every = list(simulation["CASES"])
     told = [x for case in cases for x in _row(numbers, every.index(case))]
     assert simulation["compare"](errors, told) == []
