@@ -52,6 +52,7 @@ def cost_table(records: Records) -> Table:
     """
     plan, rows = records.plan, records.complete
     rows = rows[(rows["domain"] == WHOLE) & (rows["metric"] != plan.metric) & (rows["phase"] == "confirm")]
+    rows = rows[~rows["metric"].str.contains("@", regex=False)]  # a learning curve is no cost
     wide = rows.pivot_table(index="trial", columns="metric", values="value", aggfunc="mean", sort=False)
     metrics = sorted(wide.columns)
     each = each_trial(records)
