@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import ablate as ab
+from ablate.amendments import Amendment, Scope, find_scopes
 from ablate.errors import RecordsError
+from ablate.report.papers import Papers
 from ablate.report.tables import FAMILIES, Entry, Table, domains_table, table
 from tests.report.studies import make_effects, make_plan, make_records, number, read_markdown
 
@@ -177,3 +179,20 @@ def test_written_files_are_the_renderings(tmp_path, records, effects):
     assert paths[0].read_text(encoding="utf-8") == repr(shown)
     assert paths[2].read_text(encoding="utf-8") == rendering.csv(shown)
     assert shown._repr_html_() in paths[3].read_text(encoding="utf-8")
+
+
+def test_domain_effects_that_an_amendment_touches_are_named(records, effects):
+    former = make_plan(margin=0.002)
+    change = Amendment(1, "2026-01-01T00:00:00+00:00", "why", former.hash, records.plan.hash, (), 36, former)
+    papers = Papers(amendments=(change,), scopes=find_scopes(records.plan, (change,)))
+    (note,) = [note for note in domains_table(effects, records, papers).notes if note.startswith("Exploratory")]
+    frame = effects.frame[(effects.frame["family"] == "domain") & (effects.frame["target"] == effects.target)]
+    for row in frame.to_dict("records"):
+        named = f"{row['factor']}: {row['level']} vs {row['versus']} in {row['domain']}" in note
+        assert named == (row["verdict"] not in ("better", "worse"))
+    everything = Papers(scopes=(Scope(1, everything=True),))
+    assert (
+        "Exploratory, since an amendment came after results: all." in domains_table(effects, records, everything).notes
+    )
+    headings = [row[0].text for row in table(effects, records, everything).rows if len(row) == 1]
+    assert all(heading.startswith("Exploratory, amendment 1: ") for heading in headings)
