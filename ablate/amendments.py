@@ -255,9 +255,11 @@ def _carry_over(folder: Path, locked: Plan, plan: Plan, outcomes: Mapping[str, M
         aside.replace(folder / _RECORDS)
     (folder / COURSE_FILE).unlink(missing_ok=True)  # looks are taken again under the new plan
     try:
-        Selection.read(folder, plan)
+        kept = Selection.read(folder, plan) if plan.tuned_cells else None
     except StudyError:  # of cells, configs or tuning that the plan no longer has
-        (folder / TUNING_FILE).unlink()
+        kept = None
+    if kept is None:
+        (folder / TUNING_FILE).unlink(missing_ok=True)
     ids = {trial.id for trial in locked.trials}
     data = locked.provenance.get("data", {}) != plan.provenance.get("data", {})
     if data or any(trial.id not in ids for trial in plan.trials):

@@ -13,7 +13,9 @@ from ablate.errors import PlanError, StudyError
 from ablate.plans import Plan
 from ablate.records import Records
 from ablate.runs import Runs
+from ablate.tunings import TUNING_FILE
 from tests import toys
+from tests.report.studies import make_tuned_plan, write_tuned_study
 
 FACTORS = {"data": ["raw", "clean"], "size": ["small", "large"]}
 DECLARED = {"seeds": 3, "metric": "accuracy", "name": "toy", "margin": 0.01}
@@ -73,6 +75,19 @@ def test_packages_and_sources_are_amended_too(study):
     assert found.before == found.after
     assert found.diff[0].startswith("sources: surface: ")
     assert find_scopes(Plan.read(study), read_amendments(study)) == (Scope(1, everything=True),)
+
+
+def test_selected_settings_are_kept_unless_their_search_is_gone(tmp_path):
+    folder = write_tuned_study(tmp_path / "tuned")
+    frozen = (folder / TUNING_FILE).read_bytes()
+    amended(folder, make_tuned_plan(margin=0.05))
+    assert (folder / TUNING_FILE).read_bytes() == frozen
+    space = {"lr": {"low": 0.1, "high": 0.5}}
+    amended(folder, make_tuned_plan(tuning={"space": space, "trials": 4, "sampler": "random"}))
+    assert not (folder / TUNING_FILE).exists()
+    assert (folder / FORMER / "2" / TUNING_FILE).read_bytes() == frozen
+    assert not len(load(folder))
+    assert len(load(folder / FORMER / "2").complete["trial"].unique()) == 14
 
 
 @pytest.mark.parametrize(
