@@ -33,6 +33,13 @@ DEFAULT_FAMILIES: dict[str, tuple[Family, ...]] = {
 
 SCREENING_DESIGNS = ("fractional_factorial", "plackett_burman", "d_optimal")  # of a part of the cells, on purpose
 
+# The families that seeds are added for: contrasts of cell means, each with a verdict of its own. The others describe
+# these again (by domain, jointly, as shares or chances), or are about domains, costs or tuning: they take the seeds
+# that there are.
+DECIDING: tuple[Family, ...] = (
+    "main", "simple", "pairs", "interaction", "leave_one_out", "step", "noninferiority", "retention", "shapley",
+)  # fmt: skip
+
 # Settings that the first plans did not have.
 LATER = (
     "engine", "gatekeeping", "looks", "spending", "clean", "costs", "threshold", "sampler", "stopping", "futility",

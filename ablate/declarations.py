@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from ablate.analyses import Analysis, require_margin
+from ablate.analyses import DECIDING, Analysis, require_margin
 from ablate.errors import PlanError, require_one_of
 from ablate.factors import RESERVED, Factor, Level, is_text
 from ablate.tunings import Tuning
@@ -175,6 +175,13 @@ def _check_stopping(made: "Plan") -> None:
         remedy = "use `blocking: seed` with `target: these_domains`, or `stopping: sequential`"
         what = "an e-process judges contrasts within blocks, on these domains"
         raise PlanError(what, where="analysis.stopping", remedy=remedy)
+    if made.analysis.stopping != "fixed":
+        if made.analysis.variances == "pooled":
+            what, remedy = "cells that have stopped would lend the others a variance of other seeds", "use `welch`"
+            raise PlanError(what, where="analysis.variances", remedy=f"{remedy}, or `stopping: fixed`")
+        if not {*made.families} & {*DECIDING}:
+            what = f"no contrast to be decided among {', '.join(made.families)}"
+            raise PlanError(what, where="analysis.families", allowed=DECIDING)
     if made.analysis.futility is not None and made.margin is None:
         remedy = "declare the smallest difference that matters: `margin`"
         raise PlanError("futility of finding an effect of no stated size", where="analysis.futility", remedy=remedy)

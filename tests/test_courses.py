@@ -76,6 +76,8 @@ def test_looks_are_spaced_by_the_seeds_of_the_first_unless_named():
         ({"analysis": {"stopping": "e_process", "target": "new_domains"}, "max_seeds": 9}, "on these domains"),
         ({"analysis": {"stopping": "sequential", "futility": 0.1}, "max_seeds": 9}, "no stated size"),
         ({"analysis": {"futility": 0.1}, "margin": 1.0}, "futility is 0.1"),
+        ({"analysis": {"stopping": "sequential", "variances": "pooled"}, "max_seeds": 9}, "variance of other seeds"),
+        ({"analysis": {"stopping": "sequential", "families": ["iqm"]}, "max_seeds": 9}, "no contrast to be decided"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused(changes, message):

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ablate.plans import Plan
 
+CLEAN_EXAMPLES = "clean examples"  # metric: how many of a domain's are in no training data
 CLEAN_PART = " (clean part)"  # of a metric: of the examples that are in no training data
 ENDED = {"complete": "complete", "preempted": "missing"}  # a preempted trial resumes; whatever else has failed
 

@@ -15,7 +15,16 @@ from ablate.factors import Cell, Factor, level_name
 from ablate.measurements import AT
 from ablate.plans import CLEAN, WHOLE, Plan
 from ablate.records import Records
-from ablate.stats.outcomes import CLEAN_PART, bounds_of, end_runs, impute, tell_diverged, tell_missing, worst_score
+from ablate.stats.outcomes import (
+    CLEAN_EXAMPLES,
+    CLEAN_PART,
+    bounds_of,
+    end_runs,
+    impute,
+    tell_diverged,
+    tell_missing,
+    worst_score,
+)
 from ablate.stats.searches import read_search
 
 SEARCH = "search"  # the phase of tuning trials
@@ -71,7 +80,7 @@ def read_records(records: Records, metric: str) -> Source:
     """Records as a source. Rows of tuning trials (phase `search`) are left out and counted in a note.
 
     Diverged runs count as the plan's rule says, see `ablate.stats.outcomes`. Of a metric `... (clean part)`, a domain
-    without such rows counts whole: none of its examples were found in training data.
+    without such rows counts whole, as none of its examples were found in training data, or not at all, as all were.
 
     Raises:
         RecordsError: no complete trial has the metric.
@@ -104,7 +113,7 @@ def read_records(records: Records, metric: str) -> Source:
         f"To be equal by the plan, and measured in no run: {', '.join(unmeasured)}.": unmeasured and len(done),
         f"{failed} tuning proposals have no score and count as the worst one seen.": failed,
     }
-    notes = [*(note for note, due in told.items() if due), *_tell_clean(rows, metric)]
+    notes = [*(note for note, due in told.items() if due), *_tell_clean(rows, done, metric)]
     return Source(
         runs,
         impute(_drop_empty(scores), runs, plan, worst_score(plan, metric)),
@@ -122,8 +131,9 @@ def read_records(records: Records, metric: str) -> Source:
 def _select(done: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The rows of a metric, on domains where it has such; of a clean part, domains that have none count whole."""
     rows = done[done["metric"] == metric]
-    if metric.endswith(CLEAN_PART) and len(rows):
+    if metric.endswith(CLEAN_PART) and (len(rows) or (done["metric"] == CLEAN_EXAMPLES).any()):
         whole, place = done[done["metric"] == metric.removesuffix(CLEAN_PART)], ["domain", "shift"]
+        whole = whole[~_name(whole).isin(_without_clean(done))]
         places = pd.MultiIndex.from_frame(whole[place])
         rows = pd.concat([rows, whole[~places.isin(pd.MultiIndex.from_frame(rows[place]))]])
         order = places.unique().get_indexer(pd.MultiIndex.from_frame(rows[place]))
@@ -146,12 +156,21 @@ def _name(rows: pd.DataFrame) -> "pd.Series[Any]":
     return rows["domain"].where(rows["shift"] == CLEAN, rows["domain"] + "/" + rows["shift"])
 
 
-def _tell_clean(rows: pd.DataFrame, metric: str) -> Iterator[str]:
+def _without_clean(done: pd.DataFrame) -> list[str]:
+    """The domains of which training data hold every example."""
+    counts = done[done["metric"] == CLEAN_EXAMPLES]
+    return list(_name(counts[counts["value"] == 0]).unique())
+
+
+def _tell_clean(rows: pd.DataFrame, done: pd.DataFrame, metric: str) -> Iterator[str]:
     """Of which domains a clean part is judged."""
     if metric.endswith(CLEAN_PART):
+        if gone := _without_clean(done):
+            yield f"Left out, since training data hold every example of them: {', '.join(gone)}."
         parts = _name(rows[rows["metric"] == metric]).unique()
         rest = _name(rows).nunique() - len(parts)
-        yield f"Judged on the clean part of {', '.join(parts)}, and on the whole of {rest} other domains."
+        cut = f"the clean part of {', '.join(parts)}, and on " if len(parts) else ""
+        yield f"Judged on {cut}the whole of {rest} other domains."
 
 
 def _owed(plan: Plan, runs: pd.DataFrame) -> dict[Cell, int]:

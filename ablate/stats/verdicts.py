@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ablate.analyses import Family
+from ablate.analyses import DECIDING, Family
 from ablate.errors import PlanError
 from ablate.stats import equivalence
 from ablate.stats.corrections import correct
@@ -15,13 +15,6 @@ from ablate.stats.inquiries import Inquiry
 from ablate.stats.layouts import Layout, build_layouts
 from ablate.stats.results import Result
 from ablate.stats.sources import Source
-
-# The families that seeds are added for: contrasts of cell means, each with a verdict of its own. The others describe
-# these again (by domain, jointly, as shares or chances), or are about domains, costs or tuning: they take the seeds
-# that there are.
-DECIDING: tuple[Family, ...] = (
-    "main", "simple", "pairs", "interaction", "leave_one_out", "step", "noninferiority", "retention", "shapley",
-)  # fmt: skip
 
 
 def judge_questions(

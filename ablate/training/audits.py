@@ -110,6 +110,27 @@ def clean_domains(domains: Sequence[Domain], contaminated: Mapping[str, Collecti
     Raises:
         TrialError: a name that is of no domain, or of a stream, whose items have no numbers.
     """
+    for domain, rest in _cut(domains, contaminated):
+        if not len(rest):
+            continue
+        loader = domain.loader
+        size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", 1)
+        part: DataLoader[Any] = DataLoader(rest, size, collate_fn=loader.collate_fn, num_workers=loader.num_workers)
+        yield replace(domain, loader=part)
+
+
+def count_clean(domains: Sequence[Domain], contaminated: Mapping[str, Collection[int]] | None) -> list[dict[str, Any]]:
+    """Rows of `clean examples`: how many items of each contaminated domain are in no training data; it may be none."""
+    return [
+        {"domain": domain.name, "shift": domain.shift, "metric": "clean examples", "value": float(len(rest))}
+        for domain, rest in _cut(domains, contaminated)
+    ]
+
+
+def _cut(
+    domains: Sequence[Domain], contaminated: Mapping[str, Collection[int]] | None
+) -> Iterator[tuple[Domain, "Subset[Any]"]]:
+    """The domains that hold contaminated items, each with what is left of it."""
     named = {_name(domain): domain for domain in domains}
     for name, items in (contaminated or {}).items():
         where = f"contaminated.{name}"
@@ -120,11 +141,8 @@ def clean_domains(domains: Sequence[Domain], contaminated: Mapping[str, Collecti
         if tested.reason:
             raise TrialError(f"the domain {name!r} has no clean part: {tested.reason}", where=where)
         rest = clean_part(loader.dataset, items, tested.rows)
-        if len(rest) in (0, len(tested.rows)):
-            continue
-        size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", 1)
-        part: DataLoader[Any] = DataLoader(rest, size, collate_fn=loader.collate_fn, num_workers=loader.num_workers)
-        yield replace(named[name], loader=part)
+        if len(rest) < len(tested.rows):
+            yield named[name], rest
 
 
 def _load(config: DictConfig) -> tuple[LightningDataModule, Iterator[Any]]:

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from ablate.errors import TrialError
-from ablate.training.audits import clean_domains, read_contaminated
+from ablate.training.audits import clean_domains, count_clean, read_contaminated
 from ablate.training.costs import PeakMemory, count_parameters, count_step_flops, measure_latency
 from ablate.training.domains import CLEAN, list_domains
 from ablate.training.guards import Guard, count_examples
@@ -113,8 +113,10 @@ def _confirm(config: DictConfig, **forced: Any) -> list[Row]:
         domains = list(list_domains(config, fit.data))
         keep_apart(fit.trainer, domains)
         folder = None if forced else fit.folder
-        parts = list(clean_domains(domains, read_contaminated(config.get("contaminated"))))
+        contaminated = read_contaminated(config.get("contaminated"))
+        parts = list(clean_domains(domains, contaminated))
         rows = [row for d in domains for row in measure_domain(fit.trainer, fit.model, fit.data, d, folder)]
+        rows += count_clean(domains, contaminated)
         for part in parts:  # of test sets whose reading is noted
             for row in measure_domain(fit.trainer, fit.model, fit.data, part):
                 rows.append({**row, "metric": f"{row['metric']} (clean part)"})

@@ -35,6 +35,19 @@ def test_the_clean_part_is_judged_beside_the_domains_that_are_clean():
     assert any("Not as the plan declares: metric" in note for note in notes)
 
 
+def test_a_domain_of_which_training_holds_all_is_left_out():
+    def swallowed(trial):
+        gone = {"domain": "d2", "metric": "clean examples", "value": 0.0}
+        half = {"domain": "d1", "metric": "clean examples", "value": 300.0}
+        return [*contaminated(trial), gone, half]
+
+    effects = ab.attribute(make_records(STUDY, swallowed), metric=PART, families=["main"])
+    assert effects.frame.n_domains[0] == 3
+    assert "Left out, since training data hold every example of them: d2." in effects.notes
+    without = make_records(STUDY, lambda trial: [row for row in swallowed(trial) if row["metric"] != PART])
+    assert ab.attribute(without, metric=PART, families=["main"]).frame.n_domains[0] == 3
+
+
 def test_a_run_without_the_clean_part_that_others_have_lacks_the_domain():
     def gap(trial):
         rows = contaminated(trial)

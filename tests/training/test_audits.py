@@ -115,7 +115,7 @@ def test_a_trial_measures_the_clean_part_as_if_the_rest_had_never_been_there(att
     assert clean == measured(run_trial(without))
     assert {row["n_examples"] for row in clean} == {37}
     assert signals.readings(attempt) == {"home": 2, "home/far": 1}, "once by either trial, and never by a part"
-    whole = [row for row in rows if not row["metric"].endswith(PART)]
+    whole = [row for row in rows if not row["metric"].endswith(PART) and row["metric"] != "clean examples"]
     assert measured(whole) == measured(run_trial(trial_config()))
 
 
@@ -130,6 +130,8 @@ def test_a_shifted_domain_has_a_clean_part_of_its_own(data: str) -> None:
 def test_where_nothing_or_all_is_contaminated_there_is_no_clean_part(items: Any) -> None:
     rows = run_trial(trial_config(contaminated={"home": [*items]}))
     assert not [row for row in rows if row["metric"].endswith(PART)]
+    left = [row["value"] for row in rows if row["metric"] == "clean examples"]
+    assert left == ([0.0] if len(items) == 40 else [])
 
 
 def test_a_clean_part_of_no_domain_is_refused() -> None:
