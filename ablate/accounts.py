@@ -174,9 +174,9 @@ class Account:
         found = []
         for (signature, _), launches in alike.items():
             places = {(each.cell, each.seed, each.phase, each.proposal) for each in launches.values()}
-            seconds = Counter(each.seconds for each in launches.values() if each.seconds is not None)
-            copied = any(number > 1 for number in seconds.values())
-            long = max(seconds, default=0.0) >= 1.0  # of shorter ones two may well take equally many microseconds
+            seconds = {each.seconds for each in launches.values()}
+            copied = len(seconds) == 1 and None not in seconds
+            long = max(each or 0.0 for each in seconds) >= 1.0  # two short ones may well take the same microseconds
             if len(places) > 1 and (not signature.startswith(WEAK) or (copied and long)):
                 found.append(Duplicate(tuple(sorted(launches)), copied))
         return tuple(sorted(found, key=lambda each: each.trials))

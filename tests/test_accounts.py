@@ -121,6 +121,8 @@ def test_equal_scores_of_two_trials_are_duplicates_and_equal_seconds_make_them_c
     strong = sign(rows(*[0.7 + k / 500 for k in range(12)], n=500))
     assert launches(strong, strong).duplicates() == (Duplicate(("t0", "t1"), copied=False),)
     assert launches(strong, strong, seconds=[2.25, 2.25]).duplicates() == (Duplicate(("t0", "t1"), copied=True),)
+    three = launches(strong, strong, strong, seconds=[2.25, 2.25, 3.5])
+    assert three.duplicates() == (Duplicate(("t0", "t1", "t2"), copied=False),)
     assert launches(strong, strong, cell="a=1").duplicates()  # another seed that changes nothing
     same_place = launches(strong, strong)
     same_place = Account(tuple(replace(each, seed=0) for each in same_place.launches))
