@@ -199,6 +199,17 @@ def test_a_curriculum_is_by_score_and_its_control_by_lot() -> None:
     assert isinstance(shuffled, Ordered)
 
 
+KEEPING = ("subset", "mislabel", "filter", "under", "mix", "contaminate")
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_later_changes_keep_an_order(name: str) -> None:
+    backwards = changes.order(ROOT, 0, by=easiest_last)  # type: ignore[arg-type]
+    rows = [row for row in rows_of(EVERY[name](backwards, 0)) if row >= 0]
+    assert len(rows) >= 60
+    assert rows == sorted(rows, reverse=True)
+
+
 def test_test_items_are_put_in_on_purpose() -> None:
     made = EVERY["contaminate"](ROOT, 0)
     assert rows_of(made) == [*range(N), *[-1] * 15]
