@@ -252,20 +252,23 @@ def add_synthetic(dataset: Items, seed: int, *, generator: Generator, count: int
 
 
 def contaminate(
-    dataset: Items, seed: int, *, data: LightningDataModule, domain: str, share: float
+    dataset: Items, seed: int, *, data: LightningDataModule, domain: str, share: float, draw: int = 0
 ) -> ConcatDataset[Any]:
     """Test items put into training on purpose, to see what contamination does and whether it is detected.
 
     Args:
         dataset: map-style.
-        seed: the trial's.
+        seed: the trial's, for the split; it does not choose: all trials leak the same items, so that the others stay
+            a clean part of the test set.
         data: a datamodule with the test set: the base once more. Its test set is read while training.
         domain: the test set's name.
         share: what part of its items is trained on, labels and all.
+        draw: the seed that chooses them; of one, those of a smaller share are among those of a larger one.
     """
     test = open_test_set(data, seed, domain)
     count = _count(count_items(test), None, share, "contaminate")
-    return ConcatDataset([dataset, choose(test, sorted(_shuffle(test, seed, "contaminate")[:count]))])
+    chosen = np.random.default_rng(draw).permutation(count_items(test))[:count]
+    return ConcatDataset([dataset, choose(test, sorted(chosen))])
 
 
 def _count(rows: int, size: int | None, share: float | None, name: str) -> int:

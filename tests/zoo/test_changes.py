@@ -69,7 +69,7 @@ EVERY = {
 }
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "contaminate"])
 def test_one_seed_one_result_whatever_was_drawn_before(name: str) -> None:
     first, again, other = (fingerprint(EVERY[name](SKEWED, seed)) for seed in (4, 4, 5))
     assert first == again != other
@@ -211,7 +211,8 @@ def test_later_changes_keep_an_order(name: str) -> None:
 
 
 def test_test_items_are_put_in_on_purpose() -> None:
-    made = EVERY["contaminate"](ROOT, 0)
+    made, other = EVERY["contaminate"](ROOT, 0), EVERY["contaminate"](ROOT, 1)
+    assert fingerprint(made) == fingerprint(other) != fingerprint(EVERY["contaminate"](ROOT, 0, draw=1))
     assert rows_of(made) == [*range(N), *[-1] * 15]
     added = {int(made[row][0]) for row in range(N, N + 15)}
     assert len(added) == 15
