@@ -4,7 +4,7 @@ A trial that is planned ends in one state: a status of the records, `not needed`
 look) or `not run`.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -167,7 +167,10 @@ def breaches(records: Records, papers: Papers) -> Iterator[str]:
 def _conflicts(plan: Plan, records: Records, launched: Mapping[str, tuple[Launch, ...]]) -> Iterator[str]:
     """Trials of which the records tell otherwise than the attempts."""
     planned = {trial.id for trial in (*plan.trials, *plan.search_trials())}
-    told = {str(trial): rows for trial, rows in records.frame.groupby("trial", sort=False)}
+    told: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    frame = records.frame[["trial", "status", "domain", "shift", "metric", "eval_hash", "value", "n_examples"]]
+    for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
+        told[row["trial"]].append({str(key): value for key, value in row.items()})
     hidden = sorted(i for i in planned & launched.keys() if i not in told and _ended(launched[i]))
     if hidden:
         how = _count_reasons(launched[i][-1].status for i in hidden)
@@ -178,8 +181,7 @@ def _conflicts(plan: Plan, records: Records, launched: Mapping[str, tuple[Launch
     altered = []
     for i in sorted(told.keys() & launched.keys()):
         complete = {launch.signature for launch in launched[i] if launch.status == "complete"}
-        rows = told[i].astype(object).where(told[i].notna(), None).to_dict("records")
-        if rows[0]["status"] == "complete" and sign([{str(k): v for k, v in r.items()} for r in rows]) not in complete:
+        if told[i][0]["status"] == "complete" and sign(told[i]) not in complete:
             altered.append(i)
     if altered:
         yield f"{counted(len(altered), 'trial')} with other scores than were measured: {', '.join(altered)}."

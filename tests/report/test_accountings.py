@@ -1,6 +1,8 @@
 """Every trial ever planned or launched stands in the accounting, once."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 from ablate.amendments import amend
 from ablate.courses import Course, Look
@@ -12,7 +14,7 @@ from ablate.report.integrity import find_integrity
 from ablate.report.papers import Papers, read_papers
 from ablate.report.reckonings import accounted, deviations
 from ablate.runs import Runs
-from tests.report.studies import make_plan, make_records, make_tuned_plan, read_markdown, write_tuned_study
+from tests.report.studies import make_plan, make_records, make_tuned_plan, read_markdown
 
 
 def test_every_planned_trial_is_accounted_for():
@@ -35,8 +37,8 @@ def test_excluded_cells_stay_in_the_accounting():
     assert [row["reasons"] for row in rows].count(rule) == 2
 
 
-def test_trials_that_tune_and_that_are_superseded_stand_apart(tmp_path):
-    study = write_tuned_study(tmp_path / "study")
+def test_trials_that_tune_and_that_are_superseded_stand_apart(tuned, tmp_path):
+    study = Path(shutil.copytree(tuned, tmp_path / "study"))
     plan = Plan.read(study)
     fewer = replace(make_tuned_plan(seeds=2), provenance=plan.provenance)
     amend(study, fewer, "too dear", read_outcomes(study, plan, Runs(study)))

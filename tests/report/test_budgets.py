@@ -8,16 +8,11 @@ from ablate.report.budgets import budget_table, find_unequal, tuning_table
 from ablate.report.papers import read_papers
 from ablate.safeguards import Budget
 from ablate.tunings import Choice, Objective, Selection
-from tests.report.studies import make_plan, make_records, make_tuned_plan, number, read_markdown, write_tuned_study
+from tests.report.studies import make_plan, make_records, make_tuned_plan, number, read_markdown
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    return write_tuned_study(tmp_path_factory.mktemp("tuned") / "study")
-
-
-def test_tuning_and_reporting_are_told_apart_and_add_up(study):
-    records = Records.read(study / "records.csv")
+def test_tuning_and_reporting_are_told_apart_and_add_up(tuned):
+    records = Records.read(tuned / "records.csv")
     rows = read_markdown(repr(budget_table(records)))
     assert [row["data"] for row in rows] == ["raw", "clean"] * 2
     assert [(row["proposals"], row["runs"], row["epochs"], row["steps"]) for row in rows] == [
@@ -55,9 +50,9 @@ def test_a_quantity_that_one_arm_lacks_is_unequal():
     assert [cell["size"] for cell in find_unequal(Records(frame, made))] == ["large"]
 
 
-def test_the_selected_settings_stand_with_what_they_were_selected_from(study):
-    records = Records.read(study / "records.csv")
-    selection = read_papers(study, records.plan).selection
+def test_the_selected_settings_stand_with_what_they_were_selected_from(tuned):
+    records = Records.read(tuned / "records.csv")
+    selection = read_papers(tuned, records.plan).selection
     table = tuning_table(records.plan, selection)
     for row, choice in zip(read_markdown(repr(table)), selection.choices, strict=True):
         assert number(row["lr"]) == pytest.approx(choice.settings["lr"], rel=5e-3)
@@ -97,8 +92,8 @@ def test_several_objectives_show_the_front():
     assert any("within 0.02 of the best val_accuracy, the one of the best latency" in note for note in table.notes)
 
 
-def test_cells_are_those_of_the_plan_in_its_order(study):
-    plan = Records.read(study / "records.csv").plan
-    assert [Cell({"data": row[0].text}) for row in tuning_table(plan, read_papers(study, plan).selection).rows] == [
+def test_cells_are_those_of_the_plan_in_its_order(tuned):
+    plan = Records.read(tuned / "records.csv").plan
+    assert [Cell({"data": row[0].text}) for row in tuning_table(plan, read_papers(tuned, plan).selection).rows] == [
         *plan.cells
     ]

@@ -22,17 +22,12 @@ from ablate.report.reckonings import accounted, breaches, deviations
 from ablate.report.tables import table
 from ablate.runs import Runs
 from ablate.signals import note_reading
-from tests.report.studies import make_tuned_plan, read_markdown, write_tuned_study
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    return write_tuned_study(tmp_path_factory.mktemp("sound") / "study")
+from tests.report.studies import make_tuned_plan, read_markdown
 
 
 @pytest.fixture
-def study(sound, tmp_path):
-    return Path(shutil.copytree(sound, tmp_path / "study"))
+def study(tuned, tmp_path):
+    return Path(shutil.copytree(tuned, tmp_path / "study"))
 
 
 def report(study):

@@ -5,12 +5,12 @@ import pytest
 
 from ablate.records import Records
 from ablate.report import curves
-from tests.report.studies import make_records, write_tuned_study
+from tests.report.studies import make_records
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return Records.read(write_tuned_study(tmp_path_factory.mktemp("curves") / "study") / "records.csv")
+def records(tuned):
+    return Records.read(tuned / "records.csv")
 
 
 def test_values_are_those_of_the_records_in_the_order_of_the_proposals(records):
