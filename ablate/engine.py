@@ -1,11 +1,13 @@
 """The engine: lock the plan, tune, then what is left -> launch -> record, look by look, until nothing is left."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ablate.accounts import read_account
 from ablate.courses import Course, Look
 from ablate.drives import Drive
 from ablate.errors import PlanError, StudyError
@@ -65,7 +67,7 @@ def run(
     from ablate.ledger import Ledger
 
     _make(home)
-    with Ledger(home, plan) as ledger:
+    with Ledger(home, plan) as ledger, _accounted(home):
         runs = Runs(home)
         drive = Drive(plan, task, launcher, runs, retries, progress)
         locked = read_lock(home, plan, runs)
@@ -168,6 +170,8 @@ def _lock(
     refuse_drift(locked or plan, plan, home)
     if locked is None:
         plan.write(home)
+    elif plan.provenance.get("data") != locked.provenance.get("data"):  # of cells that were not looked at before
+        replace(locked, provenance={**locked.provenance, "data": plan.provenance["data"]}).write(home)
     return plan
 
 
@@ -244,6 +248,15 @@ def _confirm(
         course.write(home)
         if course.over:
             return records
+
+
+@contextmanager
+def _accounted(home: Path) -> Iterator[None]:
+    """Keep the account of every attempt, however the drive ends."""
+    try:
+        yield
+    finally:
+        read_account(home).write(home)
 
 
 def _collect(home: Path, plan: Plan) -> Records:

@@ -152,7 +152,6 @@ def run_noise(
         replace(locked, seeds=own.seeds).write(home)  # more runs of the same: nothing that was measured changes
     launch = Sourced(launcher, own.config.get("settings", {}))
     run_engine(own, task, folder=home, launcher=launch, retries=retries, progress=progress)
-    read_account(home).write(home)
     found = read_noise(study, folder)
     if found is not None:
         return found

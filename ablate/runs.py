@@ -89,8 +89,12 @@ class Runs:
         return [read_record(folder) | {"attempt": number} for number, folder in self._numbered(trial_id)]
 
     def outcome(self, trial_id: str) -> Record | None:
-        """What counts for a trial: its first complete attempt, else its last finished one, else None."""
-        finished = [a for a in self.attempts(trial_id) if a["status"] != "running"]
+        """What counts for a trial: its first complete attempt, else its last finished one, else None.
+
+        A record of another trial, copied here, counts for none.
+        """
+        own = [a for a in self.attempts(trial_id) if a.get("trial", trial_id) == trial_id]
+        finished = [a for a in own if a["status"] != "running"]
         complete = [a for a in finished if a["status"] == "complete"]
         return complete[0] if complete else finished[-1] if finished else None
 

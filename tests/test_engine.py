@@ -46,6 +46,29 @@ def test_a_study_runs_every_trial_once_and_writes_plan_and_records(tmp_path):
     assert all(len(Runs(tmp_path).attempts(t.id)) == 1 for t in plan.trials)
 
 
+def test_every_attempt_is_accounted_for_also_when_the_study_is_interrupted(tmp_path):
+    def interrupted(trial):
+        if trial.seed:
+            raise KeyboardInterrupt
+        return toys.surface(trial)
+
+    plan = declare()
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, interrupted, tmp_path)
+    account = pd.read_csv(tmp_path / "attempts.csv")
+    assert account["status"].value_counts().to_dict() == {"complete": 4, "preempted": 1}
+
+
+def test_a_record_that_was_copied_from_another_trial_counts_for_nothing(tmp_path):
+    plan = declare()
+    run(plan, toys.surface, tmp_path)
+    runs, (first, second, *_) = Runs(tmp_path), plan.trials
+    source, target = (runs.folder_of(t.id, 1) / "record.json" for t in (first, second))
+    target.write_text(source.read_text())
+    (tmp_path / "records.csv").unlink()
+    assert second.id not in set(ab.load(tmp_path).complete["trial"])
+
+
 def test_running_again_runs_nothing(tmp_path):
     plan = declare()
     first = run(plan, toys.surface, tmp_path)

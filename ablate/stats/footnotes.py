@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from ablate.analyses import Target
+from ablate.analyses import DECIDING, Target
 from ablate.stats.contrasts import JOIN
 from ablate.stats.engines import REASONS
 from ablate.stats.inquiries import RUN_TARGETS, declare_process
 from ablate.stats.layouts import Layout
 from ablate.stats.results import Result
 from ablate.stats.sources import Source
-from ablate.stats.verdicts import DECIDING
 
 TARGETS = {
     "these_domains": "these domains (new training runs, the same domains)",

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from ablate.analyses import DECIDING
 from ablate.errors import PlanError
 from ablate.factors import Cell
 from ablate.plans import Plan
@@ -29,7 +30,7 @@ from ablate.stats.projections import half_width, project, suggest
 from ablate.stats.refusals import ONE_RUN, TWO_RUNS
 from ablate.stats.results import ONE_SIDED, Result
 from ablate.stats.sources import read_records
-from ablate.stats.verdicts import DECIDING, judge_questions
+from ablate.stats.verdicts import judge_questions
 
 State = Literal["decided", "futile", "needs domains", "undecided", "ended", "refused"]
 OPEN = ("undecided", "not shown")  # verdicts that more seeds may change

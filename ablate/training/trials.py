@@ -28,6 +28,7 @@ from ablate.training.guards import Guard, count_examples
 from ablate.training.measurements import Row, measure_domain
 from ablate.training.parts import build
 from ablate.training.rows import record_rows
+from ablate.training.seals import seal
 from ablate.training.selections import Reporter, check_monitors, keep_checkpoints_home, restore_best
 from ablate.training.streams import replace_streams, seed_globals
 from ablate.training.validations import keep_apart, lightning_refusing, list_loaders, require_validation, validate
@@ -124,7 +125,7 @@ def _confirm(config: DictConfig, **forced: Any) -> list[Row]:
 
 
 def _search(config: DictConfig, **forced: Any) -> list[Row]:
-    with _conditions(config):
+    with _conditions(config), seal():
         fit = _Fit(config, forced)
         require_validation(fit.model, fit.data)
         metric = config.get("prune")

@@ -18,6 +18,7 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 from ablate.errors import TrialError
 from ablate.training.domains import CLEAN, list_domains
 from ablate.training.fingerprints import steady
+from ablate.training.seals import require_open
 from ablate.training.streams import derive_seed, seed_globals
 
 Items = Dataset[Any]
@@ -204,8 +205,9 @@ def open_test_set(data: LightningDataModule, seed: int, domain: str) -> Items:
     """A test set of a datamodule by the name of its domain, as `domains` would call it.
 
     Raises:
-        TrialError: there is no such domain.
+        TrialError: there is no such domain; or the trial tunes.
     """
+    require_open("data.changes")
     found = _open(data, seed, "test", lambda: list(list_domains(OmegaConf.create(), data)))
     sets: dict[str, Items] = {d.name if d.shift == CLEAN else f"{d.name}/{d.shift}": d.loader.dataset for d in found}
     if domain not in sets:

@@ -8,11 +8,11 @@ import pytest
 from scipy import stats
 
 import ablate as ab
-from ablate.analyses import Family
+from ablate.analyses import DECIDING, Family
 from ablate.errors import PlanError
 from ablate.stats.sequential import Spending
 from ablate.stats.sources import read_records
-from ablate.stats.verdicts import DECIDING, judge_questions
+from ablate.stats.verdicts import judge_questions
 from tests.stats.samples import make_records
 
 LOOKS = (3, 6, 9)
