@@ -1,10 +1,11 @@
-"""Schedules: what comes before and between the trials that report: tuning, and looks after which some cells stop."""
+"""Schedules: what a plan says beside its cells: tuning, looks after which cells stop, diverged runs, equal budgets."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ablate.factors import Trial, level_name
 from ablate.plans import Plan
+from ablate.safeguards import Budget
 
 
 def owed_search_trials(plan: Plan) -> Iterator[Trial]:
@@ -15,16 +16,18 @@ def owed_search_trials(plan: Plan) -> Iterator[Trial]:
 
 
 def outline_schedule(plan: Plan) -> dict[str, Any]:
-    """Stopping and tuning as plain values; of tuning also the cells that are searched and the runs in all."""
+    """Stopping, tuning and safeguards as plain values; of tuning also the cells searched and the runs in all."""
     rule = {"rule": plan.analysis.stopping, "looks": list(plan.looks), "futility": plan.analysis.futility}
-    if plan.tuning is None:
-        return {"stopping": rule, "tuning": None}
-    runs = sum(1 for _ in owed_search_trials(plan))
-    return {"stopping": rule, "tuning": {**plan.tuning.to_dict(), "cells": len(plan.tuned_cells), "runs": runs}}
+    tuning = None
+    if plan.tuning is not None:
+        runs = sum(1 for _ in owed_search_trials(plan))
+        tuning = {**plan.tuning.to_dict(), "cells": len(plan.tuned_cells), "runs": runs}
+    divergence = None if plan.divergence is None else plan.divergence.to_dict()
+    return {"stopping": rule, "tuning": tuning, "divergence": divergence, "budget": plan.budget.to_dict()}
 
 
 def describe_schedule(found: Mapping[str, Any]) -> Iterator[str]:
-    """An outline in lines; none where all seeds are run with nothing tuned."""
+    """An outline in lines; none where all seeds are run with nothing tuned and nothing declared."""
     stopping, tuning = found["stopping"], found["tuning"]
     if stopping["rule"] != "fixed":
         looks = ", ".join(map(str, stopping["looks"]))
@@ -38,6 +41,24 @@ def describe_schedule(found: Mapping[str, Any]) -> Iterator[str]:
         ]
         yield f"tuning:    {', '.join(ranges)}"
         yield from (f"    {line}" for line in _describe_search(tuning))
+    if found["divergence"] is not None:
+        yield f"diverged:  {_describe_divergence(found['divergence'])}"
+    if found["budget"] != Budget().to_dict():
+        equal, tolerance = found["budget"]["equal"], found["budget"]["tolerance"]
+        yield f"budget:    compared arms share {', '.join(equal) or 'nothing'}" + f", within {tolerance:.1%}" * bool(
+            tolerance
+        )
+
+
+def _describe_divergence(rule: Mapping[str, Any]) -> str:
+    above = "" if rule["above"] is None else f", or a training loss above {rule['above']:g}"
+    done = {
+        "fail": "the run has failed",
+        "worst": f"the run counts with {rule['value']}",
+        "exclude": f"the run is left out, and effects are bounded by scores in {rule['bounds']}",
+        "retry": f"the run has a replacement with a seed of its own, at most {rule['retries']} times",
+    }
+    return f"what is not finite{above}: {done[rule['treatment']]}"
 
 
 def _describe_search(tuning: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,8 @@ from tests.tunable import make_plan
 
 def test_a_plain_study_has_nothing_to_say():
     outline = outline_schedule(ab.plan({"data": ["raw", "clean"]}))
-    assert outline == {"stopping": {"rule": "fixed", "looks": [5], "futility": None}, "tuning": None}
+    assert outline["stopping"] == {"rule": "fixed", "looks": [5], "futility": None}
+    assert outline["tuning"] is outline["divergence"] is None
     assert list(describe_schedule(outline)) == []
 
 
@@ -34,6 +35,18 @@ def test_inherited_fixed_and_several_objectives_are_told():
     fixed = outline_schedule(make_plan(scope="fixed", setting={"lr": 0.01}))
     assert list(describe_schedule(fixed))[1:] == ["    fixed at lr=0.01"]
     assert fixed["tuning"]["runs"] == 0
+
+
+def test_what_becomes_of_diverged_runs_and_which_budgets_are_equal_is_told():
+    plan = ab.plan(
+        {"data": ["raw", "clean"]},
+        divergence={"above": 20, "treatment": "worst", "value": 0.1},
+        budget={"equal": ["train_steps", "epochs"], "tolerance": 0.05},
+    )
+    assert list(describe_schedule(outline_schedule(plan))) == [
+        "diverged:  what is not finite, or a training loss above 20: the run counts with 0.1",
+        "budget:    compared arms share train_steps, epochs, within 5.0%",
+    ]
 
 
 def test_looks_and_futility_are_told():
