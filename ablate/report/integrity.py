@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ablate.accounts import ACCOUNT_FILE
 from ablate.amendments import Amendment, explain
 from ablate.plans import Plan
 from ablate.records import Records
 from ablate.report import sentences, wordings
 from ablate.report.budgets import NAMES, find_unequal
-from ablate.report.papers import Papers
+from ablate.report.papers import CONTAMINATION_FILE, Papers
 from ablate.report.reckonings import breaches
 from ablate.report.tables import Entry, Row, Table
 from ablate.report.wordings import counted, listed
@@ -86,14 +87,20 @@ def _find_seal(plan: Plan, papers: Papers) -> Iterator[Finding]:
     if not plan.tuned_cells:
         yield Finding("Seal", f"{told}; nothing was tuned.")
         return
+    if not any(read.values()):
+        text = "No reading of a test set was told, by trials that tune or report: the task does not tell of them."
+        yield Finding("Seal", text)
+        return
     text = f"Readings of test sets during tuning: {read['search']}. {told}."
     yield Finding("Seal", text, "broken" if read["search"] else "held")
 
 
 def _find_breaches(records: Records, papers: Papers) -> Iterator[Finding]:
-    if not papers.account:
-        return
     lines = tuple(breaches(records, papers))
+    if not papers.account:
+        text = f"There is no {ACCOUNT_FILE}: nothing tells which runs were launched and are not in the records."
+        yield Finding("Account", text, "broken", lines)
+        return
     launched = len(papers.account.launches)
     if lines:
         yield Finding("Account", f"Of {launched} attempts, not all is in order:", "broken", lines)
@@ -112,7 +119,10 @@ def _find_budgets(records: Records) -> Finding:
 
 
 def _find_contamination(papers: Papers) -> Iterator[Finding]:
-    if papers.contamination:
+    if not papers.contamination:
+        text = f"There is no {CONTAMINATION_FILE}: nobody has looked for test items in training data."
+        yield Finding("Contamination", text)
+    else:
         hit = {name: len(found["near"]) for name, found in papers.contamination.items() if found["near"]}
         many = counted(len(papers.contamination), "domain")
         if not hit:

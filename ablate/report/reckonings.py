@@ -13,8 +13,9 @@ import pandas as pd
 from ablate.accounts import Launch, sign
 from ablate.factors import Cell
 from ablate.plans import Plan
-from ablate.records import Records
+from ablate.records import CLEAN, WHOLE, Records
 from ablate.report.papers import Papers
+from ablate.report.settings import misfits
 from ablate.report.wordings import counted, listed
 
 NOT_RUN, NOT_NEEDED = "not run", "not needed"
@@ -123,11 +124,9 @@ def deviations(records: Records, papers: Papers | None = None) -> list[str]:
     strange = sorted(set(frame["trial"]) - set(states))
     if strange:
         lines.append(f"{counted(len(strange), 'trial')} that the plan does not hold: {', '.join(strange)}.")
-    again = frame[frame["attempt"].fillna(1) > 1].drop_duplicates("trial")
-    if len(again):
-        lines.append(
-            f"{counted(len(again), 'trial')} needed more than one attempt: {', '.join(sorted(again['trial']))}."
-        )
+    again = {*frame["trial"][frame["attempt"].fillna(1) > 1], *(_find_repeated(states, papers) if papers else ())}
+    if again:
+        lines.append(f"{counted(len(again), 'trial')} needed more than one attempt: {', '.join(sorted(again))}.")
     machines = sorted(set(frame["hardware"].dropna()))
     if len(machines) > 1:
         lines.append(f"Trials ran on different hardware ({'; '.join(machines)}): costs are not comparable across it.")
@@ -162,6 +161,9 @@ def breaches(records: Records, papers: Papers) -> Iterator[str]:
             yield f"{said} by then; the account has {found}."
     if account:
         yield from _conflicts(plan, records, account.of_trial)
+        yield from _find_reruns(plan, account.of_trial)
+    yield from misfits(records, papers.selection)
+    yield from _find_regrouped(records)
 
 
 def _conflicts(plan: Plan, records: Records, launched: Mapping[str, tuple[Launch, ...]]) -> Iterator[str]:
@@ -185,6 +187,41 @@ def _conflicts(plan: Plan, records: Records, launched: Mapping[str, tuple[Launch
             altered.append(i)
     if altered:
         yield f"{counted(len(altered), 'trial')} with other scores than were measured: {', '.join(altered)}."
+
+
+def _find_repeated(trials: Iterable[str], papers: Papers) -> list[str]:
+    """The trials of which more than one attempt ended, also where the earlier ones were deleted."""
+    launched = papers.account.of_trial
+    return [i for i in trials if sum(launch.status != "running" for launch in launched.get(i, ())) > 1]
+
+
+def _find_reruns(plan: Plan, launched: Mapping[str, tuple[Launch, ...]]) -> Iterator[str]:
+    """Trials that had an outcome and were run again for another."""
+    again, diverged = [], []
+    retried = plan.divergence is not None and plan.divergence.treatment == "retry"
+    for i in sorted(trial.id for trial in plan.trials):
+        complete = {launch.signature for launch in launched.get(i, ()) if launch.status == "complete"}
+        if len(complete) > 1:
+            again.append(i)
+        elif complete and not retried and any(launch.status == "diverged" for launch in launched[i]):
+            diverged.append(i)
+    if again:
+        yield f"{counted(len(again), 'trial')} run again, with other scores than before: {', '.join(again)}."
+    if diverged:
+        yield f"{counted(len(diverged), 'trial')} diverged, and run again until complete: {', '.join(diverged)}."
+
+
+def _find_regrouped(records: Records) -> Iterator[str]:
+    """Domains that stand in another group than the plan's."""
+    rows = records.frame[["domain", "shift", "domain_group"]].dropna().drop_duplicates()
+    wrong = []
+    for row in rows[rows["domain"] != WHOLE].to_dict("records"):
+        name = row["domain"] if row["shift"] == CLEAN else f"{row['domain']}/{row['shift']}"
+        known = not records.plan.domains or any(name in group for group in records.plan.domains.values())
+        if not known or records.plan.group_of(name) != row["domain_group"]:
+            wrong.append(f"{name} in {row['domain_group']}")
+    if wrong:
+        yield f"Domains in other groups than the plan's: {', '.join(sorted(wrong))}."
 
 
 def _ended(launches: Iterable[Launch]) -> bool:

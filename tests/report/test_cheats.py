@@ -10,7 +10,7 @@ import pytest
 import ablate as ab
 from ablate.accounts import ACCOUNT_FILE, read_account
 from ablate.amendments import AMENDMENTS_FILE, amend
-from ablate.engine import load, read_outcomes
+from ablate.engine import load, read_outcomes, run
 from ablate.errors import StudyError
 from ablate.factors import digest
 from ablate.plans import Plan
@@ -22,7 +22,7 @@ from ablate.report.reckonings import accounted, breaches, deviations
 from ablate.report.tables import table
 from ablate.runs import Runs
 from ablate.signals import note_reading
-from tests.report.studies import make_tuned_plan, read_markdown
+from tests.report.studies import make_tuned_plan, read_markdown, tuned_task
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_sound_study_has_nothing_to_tell(study):
     said, records, papers = report(study)
     assert said == "2 of 2 cells complete, 6 of 6 trials complete, 8 of 8 tuning trials complete."
     states = {finding.topic: finding.state for finding in find_integrity(records, papers)}
-    assert states == {"Lock": "held", "Seal": "held", "Account": "held", "Budgets": "held"}
+    assert states == {"Lock": "held", "Seal": "held", "Account": "held", "Budgets": "held", "Contamination": "told"}
     seal = next(f.text for f in find_integrity(records, papers) if f.topic == "Seal")
     assert seal == "Readings of test sets during tuning: 0. Test sets were read 72 times by trials that report."
 
@@ -134,6 +134,102 @@ def test_a_test_set_that_was_read_while_tuning_breaks_the_seal(study):
     said = report(study)[0]
     assert f"Test sets were read 1 time during tuning, by 1 trial: {trial.id}." in said
     assert "Readings of test sets during tuning: 1." in said
+
+
+def test_readings_that_nobody_tells_of_hold_no_seal(study):
+    for path in Runs(study).root.glob("*/*/readings.jsonl"):
+        path.unlink()
+    for trial in (*Plan.read(study).trials, *Plan.read(study).search_trials()):
+        cheat(study, trial, readings={})
+    collect(study)
+    _, records, papers = report(study)
+    (seal,) = (f for f in find_integrity(records, papers) if f.topic == "Seal")
+    assert (seal.state, "the task does not tell" in seal.text) == ("told", True)
+
+
+def reseal(path, change):
+    """Edit a sealed file and give it the hash that it would have had."""
+    values = json.loads(path.read_text())
+    del values["hash"]
+    change(values)
+    path.write_text(json.dumps({**values, "hash": digest(values)}))
+
+
+def test_a_setting_by_hand_is_not_what_was_selected(study):
+    def choose(values):
+        values["choices"][1]["settings"]["lr"] = 0.4
+
+    reseal(study / "tuning.json", choose)
+    said = report(study)[0]
+    assert "The selection in data=clean is not what its trials give: proposal " in said
+    own = [trial.id for trial in Plan.read(study).trials if trial.cell["data"] == "clean"]
+    line = next(line for line in said.splitlines() if line.startswith("Run with another setting than was selected"))
+    assert all(trial in line for trial in own)
+
+
+def test_a_proposal_that_is_not_the_best_was_not_selected(study):
+    frame = Records.read(study / "records.csv").frame
+    best = json.loads((study / "tuning.json").read_text())["choices"][0]["proposal"]
+    worse = next(n for n in range(4) if n != best)
+    own = frame[(frame["data"] == "raw") & (frame["proposal"] == worse) & (frame["metric"] == "val_accuracy")].iloc[0]
+
+    def choose(values):
+        values["choices"][0] |= {"proposal": worse, "values": [own["value"]], "settings": {"lr": own["lr"]}}
+
+    reseal(study / "tuning.json", choose)
+    said = f"The selection in data=raw is not what its trials give: proposal {best} is better."
+    assert said in report(study)[0]
+
+
+def test_a_search_of_other_size_than_its_trials_is_told(study):
+    def claim(values):
+        values["choices"][0] |= {"proposals": 99, "runs": 99}
+
+    reseal(study / "tuning.json", claim)
+    assert "it tells of 99 proposals and 99 runs, the records of 4 and 4" in report(study)[0]
+
+
+def forget(study, trial):
+    """Delete what is known of a trial but its line in the account."""
+    shutil.rmtree(Runs(study).root / trial.id)
+    frame = Records.read(study / "records.csv").frame
+    Records(frame[frame["trial"] != trial.id], Plan.read(study)).write(study / "records.csv")
+
+
+def test_a_run_that_was_deleted_and_run_again_for_a_better_score_is_told(study):
+    plan = Plan.read(study)
+    trial = next(trial for trial in plan.trials if trial.cell["data"] == "clean")
+    forget(study, trial)
+    run(plan, tuned_task, folder=study, progress=False)
+    rows = json.loads((Runs(study).folder_of(trial.id, 1) / "record.json").read_text())["rows"]
+    cheat(study, trial, rows=[{**row, "value": row["value"] + 0.002 * (row["metric"] == "accuracy")} for row in rows])
+    collect(study)
+    said = report(study)[0]
+    assert f"1 trial run again, with other scores than before: {trial.id}." in said
+    assert f"1 trial needed more than one attempt: {trial.id}." in said
+
+
+def test_a_diverged_run_that_was_run_until_it_fitted_is_told(study):
+    plan = Plan.read(study)
+    trial = plan.trials[0]
+    cheat(study, trial, status="diverged", reason="Diverged: loss is nan", rows=[])
+    read_account(study).write(study)
+    forget(study, trial)
+    run(plan, tuned_task, folder=study, progress=False)
+    assert f"1 trial diverged, and run again until complete: {trial.id}." in report(study)[0]
+
+
+def test_a_domain_that_was_put_into_another_group_is_named(study):
+    path = study / "records.csv"
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    frame.loc[frame["domain"] == "d1", "domain_group"] = "d0"
+    frame.to_csv(path, index=False, lineterminator="\n")
+    assert "Domains in other groups than the plan's: d1 in d0." in report(study)[0]
+
+
+def test_a_study_without_its_account_says_so(study):
+    (study / ACCOUNT_FILE).unlink()
+    assert f"There is no {ACCOUNT_FILE}: nothing tells which runs were launched" in report(study)[0]
 
 
 def test_more_tuning_for_one_arm_is_refused_and_marked(study):
