@@ -40,7 +40,7 @@ def ablate(*words, status=0, cwd=None, module=False, env=None):
 @pytest.mark.parametrize("module", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_help_names_verbs_groups_and_settings(tmp_path, module):
     printed = ablate("--help", cwd=tmp_path, module=module)
-    for words in ("ablate plan", "ablate status", "ablate report", "data:", "objective:", "size:", "margin"):
+    for words in (*(f"ablate {verb} " for verb in commands.VERBS), "data:", "objective:", "size:", "margin"):
         assert words in printed
 
 
