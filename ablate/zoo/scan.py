@@ -4,7 +4,7 @@ Lake and Baroni, Generalization without systematicity (ICML 2018), section 2 and
 as Loula, Baroni and Lake (2018). Nothing is downloaded: the 20,910 pairs are those of the published file.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -278,5 +278,4 @@ class Scan(LightningDataModule):
 
 
 def _load(dataset: TensorDataset) -> DataLoader[tuple[Tensor, ...]]:
-    collate: Callable[[list[tuple[Tensor, Tensor]]], tuple[Tensor, Tensor]] = trim
-    return DataLoader(dataset, batch_size=256, collate_fn=collate)
+    return DataLoader(dataset, batch_size=256, collate_fn=trim)
