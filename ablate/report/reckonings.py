@@ -37,12 +37,20 @@ def cell_trials(plan: Plan) -> dict[Cell, tuple[str, ...]]:
 def find_states(records: Records, papers: Papers | None = None) -> dict[str, str]:
     """Planned trial id -> its state, by cell and seed."""
     known = dict(zip(records.frame["trial"], records.frame["status"], strict=True))
-    spared = papers.spared if papers else frozenset()
+    spared = papers.spared if papers and _has_ended(records, papers) else frozenset()
     return {
         i: str(known.get(i, NOT_NEEDED if i in spared else NOT_RUN))
         for ids in cell_trials(records.plan).values()
         for i in ids
     }
+
+
+def _has_ended(records: Records, papers: Papers) -> bool:
+    """Whether every trial that was to be run up to the last look has an outcome: else more may yet be needed."""
+    rule, frame = records.plan.divergence, confirmed(records)
+    foreseen = {"complete"} | ({"diverged"} if rule and rule.treatment in ("worst", "exclude") else set())
+    ended = {*frame["trial"][frame["status"].isin(foreseen)]}
+    return papers.course is not None and all(trial.id in ended for trial in papers.course.trials)
 
 
 def find_reasons(records: Records) -> dict[str, str]:

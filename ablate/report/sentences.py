@@ -4,7 +4,7 @@ Everything here is a function of effects, records, plan and papers; nothing is c
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -70,7 +70,7 @@ def _plan_notes(effects: Effects, records: Records) -> list[str]:
     shared = "share randomness across cells" if plan.blocking == "seed" else "are independent across cells"
     lines = [
         f"Δ is in units of {plan.metric}; {better} is better.",
-        f"{counted(len(plan.seeds), 'seed')} per cell ({_span(plan.seeds)}); runs of one seed {shared}.",
+        f"{_most(plan, 'seed').capitalize()} per cell ({_span(plan.seeds)}); runs of one seed {shared}.",
     ]
     found = groups(records)
     if found:
@@ -82,6 +82,12 @@ def _plan_notes(effects: Effects, records: Records) -> list[str]:
     if shifts and (effects.frame["target"] == "new_domains").any():
         lines.append(f"A new domain of this kind is here a new shift of the same items ({rows['domain'].iloc[0]}).")
     return lines
+
+
+def _most(plan: Plan, noun: Literal["seed", "trial"]) -> str:
+    """How many seeds or trials the plan has; the most that there may be, where they are added until decided."""
+    many = counted(len(plan.seeds if noun == "seed" else plan.trials), noun)
+    return many if plan.analysis.stopping == "fixed" else f"at most {many}"
 
 
 def _span(seeds: Sequence[int]) -> str:
@@ -210,5 +216,5 @@ def _design_sentence(plan: Plan) -> str:
     design = plan.design.rpartition(".")[2].replace("_", " ")
     return (
         f"We varied {listed(switched)} in a {design} design of {counted(len(plan.cells), 'cell')}, each run with "
-        f"{counted(len(plan.seeds), 'seed')} ({_span(plan.seeds)}): {counted(len(plan.trials), 'trial')}."
+        f"{_most(plan, 'seed')} ({_span(plan.seeds)}): {_most(plan, 'trial')}."
     )

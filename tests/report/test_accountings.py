@@ -77,6 +77,14 @@ def test_trials_that_a_look_spared_are_not_owed():
     assert (look.text, look.details) == ("After 2 seeds: no cell got more.", ("data: clean vs raw: better",))
 
 
+def test_what_a_failure_left_open_is_not_called_decided():
+    made = make_plan({"data": ["raw", "clean"]}, seeds=2, max_seeds=4, analysis={"stopping": "sequential"})
+    records = make_records(made, failed=1)
+    records = records.of_trials([t for t in made.trials if t.seed < 2])
+    papers = Papers(course=Course(made, (Look(2, (), ("data: clean vs raw: refused",)),)))
+    assert ", 1 failed: ValueError: loss is nan (1×), 4 not run." in accounted(records, papers)
+
+
 def test_diverged_runs_are_told_with_their_treatment():
     made = make_plan(divergence={"treatment": "worst", "value": 0.1})
     frame = make_records(made, failed=1).frame

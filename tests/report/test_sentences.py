@@ -2,6 +2,7 @@
 
 import ablate as ab
 from ablate.report import sentences
+from ablate.report.tables import table
 from tests.report.studies import make_effects, make_plan, make_records
 
 
@@ -25,6 +26,14 @@ def test_a_refused_effect_is_told_as_not_tested():
     effects = make_effects({"refusal": "R01", "verdict": "refused", "note": "one run per cell"})
     (line,) = sentences.summary(effects, records)
     assert line == ("refused", "data: clean vs raw: +0.0312, not tested (R01: one run per cell).")
+
+
+def test_seeds_that_are_added_until_decided_are_the_most_there_may_be():
+    made = make_plan({"data": ["raw", "clean"]}, seeds=3, max_seeds=9, analysis={"stopping": "sequential"})
+    records = make_records(made).of_trials([t for t in made.trials if t.seed < 3])
+    effects = ab.attribute(records)
+    assert "each run with at most 9 seeds (0 to 8): at most 18 trials." in sentences.methods(effects, records)
+    assert any(line.startswith("At most 9 seeds per cell (0 to 8);") for line in table(effects, records).notes)
 
 
 def test_the_methods_paragraph_says_what_was_run():
