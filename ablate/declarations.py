@@ -29,21 +29,27 @@ def spend_budget(design: Any, factors: Sequence[Factor], seeds: int) -> Any:
 
 
 def name_factors(
-    factors: Mapping[str, Iterable[Level]] | Sequence[Factor], baseline: Mapping[str, Level], across: Sequence[str]
+    factors: Mapping[str, Iterable[Level]] | Sequence[Factor],
+    baseline: Mapping[str, Level],
+    roles: Mapping[str, Sequence[str]],
 ) -> tuple[Factor, ...]:
-    """Factors from `{key: levels}` or from values, with their baselines and strata."""
+    """Factors from `{key: levels}` or from values, with their baselines and, role -> keys, their roles."""
     if isinstance(factors, Mapping):
         factors = [Factor(key, levels) for key, levels in factors.items()]  # type: ignore[arg-type] # it makes a tuple
     keys = [f.key for f in factors]
-    for key in [*baseline, *across]:
-        require_one_of(key, keys, "baseline" if key in baseline else "across", "factor")
+    for where, named in {"baseline": baseline, **roles}.items():
+        for key in named:
+            require_one_of(key, keys, where, "factor")
+    own = {key: role for role, named in roles.items() for key in named}
+    if len(own) < sum(map(len, roles.values())):
+        raise PlanError("a factor is given two roles", where=" and ".join(roles), remedy="name it under one of them")
     if len(set(keys)) < len(keys):
         raise PlanError("a factor is named twice", where="factors", remedy="give all its levels in one place")
     return tuple(
         replace(
             f,
             baseline=f.level(baseline[f.key]) if f.key in baseline else f.baseline,
-            role="across" if f.key in across else f.role,
+            role=own.get(f.key, f.role),  # type: ignore[arg-type] # a Factor knows its roles
         )
         for f in factors
     )
@@ -171,7 +177,7 @@ def _check_tuning(made: "Plan") -> None:
 
 
 def _check_stopping(made: "Plan") -> None:
-    if made.analysis.stopping == "e_process" and (made.blocking, made.analysis.target) != ("seed", "these_domains"):
+    if made.analysis.stopping == "e_process" and (made.blocked, made.analysis.target) != (True, "these_domains"):
         remedy = "use `blocking: seed` with `target: these_domains`, or `stopping: sequential`"
         what = "an e-process judges contrasts within blocks, on these domains"
         raise PlanError(what, where="analysis.stopping", remedy=remedy)

@@ -175,7 +175,7 @@ def build_cells(factors: Sequence[Factor], design: Design) -> list[Cell]:
         PlanError: no factor to compare, or the design gives fewer than two cells, or one of other levels.
     """
     strata = [f for f in factors if f.role == "across"]
-    compared = [f for f in factors if f.role == "factor"]
+    compared = [f for f in factors if f.compared]
     if not compared:
         raise PlanError("a study needs at least one factor", remedy="give one with two levels: `data=a,b`")
     inner = _distinct(_checked(cell, compared, design) for cell in design(compared))

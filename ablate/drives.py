@@ -110,7 +110,7 @@ class Drive:
                 if isinstance(said, str):
                     raise StudyError(said)
                 if name in PREFLIGHTS:
-                    measurements(said, self.plan, trial.phase)
+                    measurements(said, self.plan, trial.phase, trial.carries)
             except Exception as error:  # noqa: BLE001 - anything a module raises is named with its cell
                 problems[trial.cell] = f"{type(error).__name__}: {error}"
             found.append((trial, said))

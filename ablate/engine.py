@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ablate.accounts import read_account
+from ablate.carriers import find_carrier, list_carried, list_launches
 from ablate.courses import Course, Look
 from ablate.drives import Drive
 from ablate.errors import PlanError, StudyError
@@ -125,8 +126,10 @@ def _make(home: Path) -> None:
 
 
 def _left(drive: Drive, trials: Iterable[Trial], outcomes: Mapping[str, Record]) -> list[Trial]:
-    """The trials whose outcome does not stand."""
-    return [trial for trial in trials if not drive.counts(trial, outcomes.get(trial.id))]
+    """The trials to launch: those without an outcome that stands, or the ones that carry them."""
+    launches = {trial: find_carrier(drive.plan, trial) for trial in trials}
+    left = [run for trial, run in launches.items() if not drive.counts(run, outcomes.get(trial.id))]
+    return [replace(run, carries=list_carried(drive.plan, run.cell)) for run in dict.fromkeys(left)]
 
 
 def _read_selection(home: Path, plan: Plan) -> "Selection | None":
@@ -236,18 +239,25 @@ def _confirm(
         left = _left(drive, trials, outcomes)
         ledger.reconcile(outcomes, _settle(left, selection))
         if left:
-            drive(ledger, len(trials), len(trials) - len(left))
+            owed = len(list_launches(plan, trials))
+            drive(ledger, owed, owed - len(left))
+        if left and plan.evaluation:
+            ledger.reconcile(read_outcomes(home, plan, drive.runs), [])  # books what was carried
         records = _collect(home, plan)
         if plan.analysis.stopping == "fixed" or stand is None:
             return records
         standing = stand(records.of_trials(course.trials))
-        look = Look(
-            plan.looks[len(course.taken)], tuple(c for c in plan.cells if c in standing.cells), tuple(standing.lines())
-        )
+        look = Look(plan.looks[len(course.taken)], _widen(plan, standing.cells), tuple(standing.lines()))
         course = Course(plan, (*course.taken, look))
         course.write(home)
         if course.over:
             return records
+
+
+def _widen(plan: Plan, cells: Collection[Cell]) -> tuple[Cell, ...]:
+    """These cells and those that are measured from the same training runs, in the plan's order."""
+    trained = {plan.carriers[cell] for cell in cells}
+    return tuple(cell for cell, carrier in plan.carriers.items() if carrier in trained)
 
 
 @contextmanager

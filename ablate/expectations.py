@@ -115,7 +115,7 @@ def expect_noise(measured: "Measured", plan: Plan, given: Mapping[str, Any]) -> 
     if measured.changed:
         what = "; ".join(measured.changed[:3])
         caveats.append(f"the noise is that of another config: measure it anew with `ablate noise` ({what:.200})")
-    if plan.blocking == "seed":
+    if plan.blocked:
         caveats.append("what a seed does to all cells alike is in run_sd, and will cancel: more will be seen than this")
     if "domain_sd" not in given and plan.analysis.target == "new_domains":
         caveats.append("one cell cannot tell how effects vary over domains: with domain_sd (--domain-sd) less is seen")
@@ -168,14 +168,14 @@ def measure_pilot(frame: "pd.DataFrame", plan: Plan) -> Expectation:
     flat = table.reindex(columns=pd.MultiIndex.from_product([seeds, domains])).to_numpy(float)
     cube = flat.reshape(len(table), len(seeds), len(domains))
     cube = cube[:, ~np.isnan(cube).any((0, 2))]
-    if cube.shape[1] < 2 or (plan.blocking == "seed" and len(cube) < 2):
+    if cube.shape[1] < 2 or (plan.blocked and len(cube) < 2):
         remedy = "run two seeds or more of every cell of it, on the same domains"
         raise RecordsError("the pilot has too few complete seeds", where="pilot", remedy=remedy)
     c, s, d = len(table), cube.shape[1], len(domains)
     within_cells = cube - cube.mean(1, keepdims=True)
-    if plan.blocking == "seed":
+    if plan.blocked:
         within_cells = within_cells - within_cells.mean(0, keepdims=True)
-    free = (s - 1) * (c - 1 if plan.blocking == "seed" else c)
+    free = (s - 1) * (c - 1 if plan.blocked else c)
     run = float((within_cells.mean(2) ** 2).sum() / free)
     error = 0.0
     if d > 1:

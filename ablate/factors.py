@@ -13,13 +13,13 @@ from ablate.errors import PlanError, Pruned, require_one_of
 from ablate.signals import stopped, tell
 
 Level = str | int | float | bool | None
-Role = Literal["factor", "across"]
+Role = Literal["factor", "across", "evaluation"]
 Phase = Literal["confirm", "search"]
 
 # Columns that records own; a factor of the same name could not stand in the same table.
 RESERVED = frozenset(
     "trial seed block phase domain_group domain shift metric value n_examples score_se eval_hash hpo_trials "
-    "status reason attempt seconds hardware cell proposal".split()
+    "status reason attempt seconds hardware cell proposal carried_by".split()
 )
 
 
@@ -37,7 +37,8 @@ class Factor:
         key: the override key (`data`, `model.depth`).
         levels: the values in the order in which tables print them; at least two, no duplicates.
         baseline: the level that the others are compared with; the first unless named.
-        role: `factor` is compared; `across` repeats the whole design (strata), reported apart.
+        role: `factor` is compared; `across` repeats the whole design (strata), reported apart; `evaluation` is compared
+            too, but each of its levels is measured from the same training run (quantisation, decoding).
 
     Raises:
         PlanError: no key, fewer than two levels, duplicates, a blank level, or a baseline that is not a level.
@@ -102,6 +103,11 @@ class Factor:
             allowed=map(level_name, self.levels),
             word=word,
         )
+
+    @property
+    def compared(self) -> bool:
+        """Whether its levels are compared with each other."""
+        return self.role != "across"
 
     @property
     def alternatives(self) -> tuple[Level, ...]:
@@ -190,6 +196,8 @@ class Trial:
         settings: nuisance -> value: proposed (search) or selected (confirm).
         proposal: of a search trial, which of its cell's proposals it tries, from 0.
         hpo_trials: of a confirm trial, how many proposals its settings were selected from.
+        carries: where the plan has evaluation factors, the cells that this one training run is to be measured in, its
+            own first; every row of a measurement then names its level of each such factor.
     """
 
     cell: Cell
@@ -200,6 +208,7 @@ class Trial:
     settings: Mapping[str, Level] = field(default_factory=dict, compare=False)
     proposal: int | None = None
     hpo_trials: int | None = field(default=None, compare=False)
+    carries: tuple[Cell, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, cell: Cell, seed: int, config: str = "") -> "Trial":

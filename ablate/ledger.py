@@ -27,6 +27,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from ablate.carriers import list_launches, share
 from ablate.errors import StudyError
 from ablate.factors import Cell, Factor, Level, Trial, level_name
 from ablate.plans import Plan
@@ -115,7 +116,7 @@ class Ledger:
         """
         if wanted is None:
             done = {i for i, outcome in outcomes.items() if outcome["status"] == "complete"}
-            wanted = [trial for trial in self.plan.trials if trial.id not in done]
+            wanted = list_launches(self.plan, (trial for trial in self.plan.trials if trial.id not in done))
         self._by_id = {trial.id: trial for trial in wanted}
         complete = {i for i, outcome in outcomes.items() if outcome["status"] == "complete"}
         booked: set[str] = set()
@@ -164,7 +165,7 @@ class Ledger:
 
     def tell(self, trial: Trial, outcome: Mapping[str, Any]) -> None:
         """Book how a claimed trial ended."""
-        self._close(self._claimed.pop(trial.id), outcome)
+        self._close(self._claimed.pop(trial.id), share(outcome, trial.cell, self.plan))
 
     def _close(self, entry: optuna.Trial, outcome: Mapping[str, Any]) -> None:
         entry.set_user_attr("status", outcome["status"])

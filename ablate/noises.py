@@ -287,7 +287,7 @@ def see(study: Plan, spread: Spread, domain_sd: float | None = None, power: floa
     from ablate.stats.power import Claim, smallest_effect
     from ablate.stats.prospects import FEWEST, Prospect
 
-    blocked, analysis = study.blocking == "seed", study.analysis
+    blocked, analysis = study.blocked, study.analysis
     families = {count["family"]: int(count["tests"] or 0) for count in count_families(study, list(ask(study)))}
     family = max(families, key=families.__getitem__, default=None)
     tests = max(families[family], 1) if family else 1

@@ -115,7 +115,7 @@ class Plan:
     def _default_families(self) -> tuple[Family, ...]:
         """What the design can answer, less what would say the same twice, or nothing."""
         chosen = DEFAULT_FAMILIES.get("" if self.conditional else self.design, ("simple", "domain"))
-        compared = [f for f in self.factors if f.role == "factor"]
+        compared = [f for f in self.factors if f.compared]
         idle = {"omnibus"} if all(len(f.levels) < 3 for f in compared) else set()
         if "main" in chosen and len(compared) == 1:
             idle |= {"simple", "interaction"}  # the simple effects of a single factor are its main effects
@@ -129,10 +129,14 @@ class Plan:
         """
         ordered: list[Trial] = []
         for seed in self.seeds:
-            block = [Trial.of(cell, seed, self._digests[cell]) for cell in self.cells]
+            block = [self.trial(cell, seed) for cell in self.cells]
             random.Random(f"{self.name}/{seed}").shuffle(block)
             ordered += block
         return tuple(ordered)
+
+    def trial(self, cell: Cell, seed: int) -> Trial:
+        """The trial of a cell and a seed."""
+        return Trial.of(cell, seed, self._digests[cell])
 
     def search_trial(self, cell: Cell, proposal: int, seed: int) -> Trial:
         """The trial that tries a cell's proposal on a tuning seed; its settings are for the tuner to fill in."""
@@ -148,10 +152,27 @@ class Plan:
 
     @property
     def tuned_cells(self) -> tuple[Cell, ...]:
-        """The cells in which nuisances are searched: all, the baseline alone, or none."""
+        """The cells in which nuisances are searched: all that are trained, the baseline alone, or none."""
         if self.tuning is None or self.tuning.scope == "fixed":
             return ()
-        return self.cells[:1] if self.tuning.scope == "inherited" else self.cells
+        return self.cells[:1] if self.tuning.scope == "inherited" else tuple(dict.fromkeys(self.carriers.values()))
+
+    @property
+    def evaluation(self) -> tuple[str, ...]:
+        """The evaluation factors: what is switched after training."""
+        return tuple(f.key for f in self.factors if f.role == "evaluation")
+
+    @property
+    def blocked(self) -> bool:
+        """Whether cells are compared within seeds: runs of one seed share randomness, or are one run."""
+        return self.blocking == "seed" or bool(self.evaluation)
+
+    @cached_property
+    def carriers(self) -> Mapping[Cell, Cell]:
+        """Cell -> the first cell that differs from it in evaluation factors alone; its runs are measured in both."""
+        first: dict[Cell, Cell] = {}
+        trained = [Cell({key: cell[key] for key in cell if key not in self.evaluation}) for cell in self.cells]
+        return {cell: first.setdefault(rest, cell) for cell, rest in zip(self.cells, trained, strict=True)}
 
     @property
     def looks(self) -> tuple[int, ...]:
@@ -170,6 +191,11 @@ class Plan:
         configs = [digest({**base, **change}) if base or change else "" for change in changes]
         if self.tuning is not None:
             configs = [digest([config, self.tuning.to_dict()]) for config in configs]
+        if self.evaluation:  # a run is what it is measured in, too: with another level all are measured from a new one
+            groups: dict[Cell, list[list[str]]] = {}
+            for cell, config in zip(self.cells, configs, strict=True):
+                groups.setdefault(self.carriers[cell], []).append([str(cell), config])
+            configs = [digest([c, groups[self.carriers[cell]]]) for cell, c in zip(self.cells, configs, strict=True)]
         return dict(zip(self.cells, configs, strict=True))
 
     @cached_property
@@ -303,6 +329,7 @@ def plan(
     design: str | Mapping[str, Any] | Callable[[Sequence[Factor]], list[Cell]] = "full_factorial",
     baseline: Mapping[str, Level] | None = None,
     across: Sequence[str] = (),
+    evaluation: Sequence[str] = (),
     exclude: Sequence[Mapping[str, Any]] = (),
     conditional: Mapping[str, Mapping[str, Any]] | None = None,
     domains: Mapping[str, Iterable[str]] | Iterable[str] = (),
@@ -328,6 +355,8 @@ def plan(
             `{"name": "leave_one_out", "groups": ["augment.*"]}`. A budget, `trials`, is made into `cells`.
         baseline: baseline levels other than the first.
         across: factors at which the whole design is repeated, reported apart.
+        evaluation: factors whose levels are all measured from one training run, such as quantisation or decoding: the
+            task is called once for all of them (`trial.carries`), and its rows name the level.
         exclude: rules such as `{"size": "large", "data": ["a", "b"]}`; a cell that agrees with one is left out.
         conditional: what exists only under other levels, such as `{"momentum": {"only": {"optimiser": "sgd"}}}`:
             elsewhere the factor stays at its baseline.
@@ -348,7 +377,10 @@ def plan(
     Raises:
         PlanError: says which argument, what is allowed, and what to do.
     """
-    factors = name_factors(factors, baseline or {}, (across,) if isinstance(across, str) else across)
+    roles = {"across": across, "evaluation": evaluation}
+    factors = name_factors(
+        factors, baseline or {}, {role: [keys] if isinstance(keys, str) else keys for role, keys in roles.items()}
+    )
     settled, numbers = settle_analysis(analysis, seeds, max_seeds)
     build, named, options = declare_design(spend_budget(design, factors, len(numbers)))
     conditions = read_conditions(conditional or {}, factors)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from ablate.aliases import find_aliases
 from ablate.analyses import Comparison, Family
+from ablate.carriers import list_launches
 from ablate.drifts import flatten
 from ablate.errors import AblateError, PlanError
 from ablate.expectations import Expectation
@@ -90,7 +91,7 @@ def require_estimable(plan: Plan) -> None:
 
 def ask(plan: Plan) -> Iterator[tuple[Cell, Contrast]]:
     """The contrasts of the plan's families, by strata; families that are made of no contrasts of cells are left out."""
-    factors = [f for f in plan.factors if f.role == "factor"]
+    factors = [f for f in plan.factors if f.compared]
     across = [f.key for f in plan.factors if f.role == "across"]
 
     def stratum_of(cell: Cell) -> Cell:
@@ -129,7 +130,7 @@ def _counted(questions: Sequence[tuple[Cell, Contrast]]) -> Iterator[tuple[Cell,
 def count_families(plan: Plan, questions: Sequence[tuple[Cell, Contrast]]) -> list[dict[str, Any]]:
     """For every declared family its tests in one stratum and how many cannot be made; null where the data decide."""
     strata = list(dict.fromkeys(stratum for stratum, _ in questions)) or [Cell({})]
-    compared = [f for f in plan.factors if f.role == "factor"]
+    compared = [f for f in plan.factors if f.compared]
     counts: list[dict[str, Any]] = []
     for family in [f for f in plan.families if f in get_args(Family)]:
         mine = [(s, c) for s, c in questions if c.family == family]
@@ -187,7 +188,7 @@ class _Setting(NamedTuple):
     @classmethod
     def of(cls, plan: Plan, tests: int) -> "_Setting":
         a = plan.analysis
-        engine = (plan.blocking == "seed", a.variances)
+        engine = (plan.blocked, a.variances)
         return cls(len(plan.seeds), max(len(plan.domains), 1), engine, (a.target, a.alpha, tests))
 
 
@@ -220,7 +221,7 @@ def _promise(
 
 def _aliases(plan: Plan) -> dict[str, Any] | None:
     """The alias structure of the first stratum; None where nothing is left out of the full factorial, or too large."""
-    compared: list[Factor] = [f for f in plan.factors if f.role == "factor"]
+    compared: list[Factor] = [f for f in plan.factors if f.compared]
     first = {f.key: plan.cells[0][f.key] for f in plan.factors if f.role == "across"}
     cells = [Cell({f.key: cell[f.key] for f in compared}) for cell in plan.cells if cell.agrees(first)]
     if plan.design == "full_factorial" and not plan.excluded and not plan.conditional:
@@ -239,7 +240,7 @@ def measure_cost(plan: Plan, records: "pd.DataFrame") -> dict[str, Any]:
     trials = records.drop_duplicates("trial") if "trial" in records.columns else records
     seconds = trials["seconds"].dropna() if "seconds" in trials.columns else trials.iloc[:0, 0]
     done = set(trials.loc[seconds.index, "trial"]) if "trial" in trials.columns else set()
-    owed = [*plan.trials, *owed_search_trials(plan)]
+    owed = [*list_launches(plan, plan.trials), *owed_search_trials(plan)]
     left = [trial for trial in owed if trial.id not in done]
     keys = [f.key for f in plan.factors if f.key in trials.columns]
     named = trials.loc[seconds.index, keys].map(level_name) if keys else trials.loc[seconds.index, keys]

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from ablate.carriers import find_carrier
 from ablate.errors import RecordsError
 from ablate.factors import Trial, is_text, level_name
 from ablate.measurements import OPTIONAL, find_values, measurements
@@ -52,7 +53,8 @@ class Records:
 
     Attributes:
         frame: the columns of `COLUMNS` and one text column per factor (level names); where nuisances are tuned, one
-            more per nuisance, and `proposal`.
+            more per nuisance, and `proposal`; where there are evaluation factors, `carried_by`: the trial from whose
+            training run a trial was measured, which has its seconds too.
         plan: what was to be run.
 
     Raises:
@@ -216,12 +218,12 @@ def _columns(plan: Plan) -> dict[str, str]:
     """Column -> dtype of a plan's records, in the order of the file."""
     space = plan.tuning.space if plan.tuning else ()
     tuned = {**{n.key: "Int64" if n.integer else "float64" for n in space}, **({"proposal": "Int64"} if space else {})}
-    keys = {f.key: "str" for f in plan.factors}
+    keys = {f.key: "str" for f in plan.factors} | ({"carried_by": "str"} if plan.evaluation else {})
     return {"trial": "str", **keys, **tuned, **{name: kind for name, kind in COLUMNS.items() if name != "trial"}}
 
 
 def _rows(trial: Trial, outcome: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
-    shared = plan.blocking == "seed" and trial.phase == "confirm"
+    shared = plan.blocked and trial.phase == "confirm"
     head: dict[str, Any] = {
         "trial": trial.id,
         **{key: level_name(level) for key, level in trial.cell.items()},
@@ -232,6 +234,8 @@ def _rows(trial: Trial, outcome: Mapping[str, Any], plan: Plan) -> list[dict[str
         "phase": trial.phase,
         **{key: outcome.get(key) for key in ("status", "reason", "attempt", "seconds", "hardware", "hpo_trials")},
     }
+    if plan.carriers[trial.cell] != trial.cell:  # its seconds are its carrier's
+        head |= {"carried_by": find_carrier(plan, trial).id, "seconds": None}
     if head["reason"] is not None:  # an exception's text: anything
         head["reason"] = "".join(c if is_text(c) else " " for c in head["reason"])
     return [{**head, **row} for row in outcome.get("rows") or [{}]]

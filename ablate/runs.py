@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ablate.carriers import find_carrier, list_carried, share
 from ablate.environments import describe, hardware
 from ablate.errors import Diverged, Pruned, StudyError
 from ablate.factors import Cell, Trial, is_text, level_name
@@ -101,9 +102,10 @@ class Runs:
     def outcomes(self, plan: Plan) -> dict[str, Record]:
         """Trial id -> outcome, for the plan's trials, tuning ones too, that have one."""
         present = {p.name for p in self.root.iterdir()} if self.root.is_dir() else set()
-        trials = (*plan.trials, *plan.search_trials())
-        found = {t.id: self.outcome(t.id) for t in trials if t.id in present}
-        return {trial_id: outcome for trial_id, outcome in found.items() if outcome is not None}
+        run_of = {trial: find_carrier(plan, trial).id for trial in (*plan.trials, *plan.search_trials())}
+        found = {run: self.outcome(run) for run in {*run_of.values()} & present}
+        outcomes = {trial: found.get(run) for trial, run in run_of.items()}
+        return {trial.id: share(each, trial.cell, plan) for trial, each in outcomes.items() if each is not None}
 
     def _numbered(self, trial_id: str) -> Iterator[tuple[int, Path]]:
         home = self.root / trial_id
@@ -133,11 +135,13 @@ def perform(task: Task, attempt: Attempt, plan: Plan) -> Record:
     SIGTERM, is a pre-emption: it is recorded, then raised again.
     """
     _write(attempt, STARTED, {"pid": os.getpid(), "host": platform.node(), "time": time.time()})
-    trial = replace(attempt.trial, folder=attempt.folder)
+    carried = list_carried(plan, attempt.trial.cell) if attempt.trial.phase == "confirm" else ()
+    trial = replace(attempt.trial, folder=attempt.folder, carries=carried)
     start = time.perf_counter()
     outcome: Record
     try:
-        outcome = {"status": "complete", "reason": None, "rows": measurements(task(trial), plan, trial.phase)}
+        rows = measurements(task(trial), plan, trial.phase, trial.carries)
+        outcome = {"status": "complete", "reason": None, "rows": rows}
     except BaseException as error:
         preempted = isinstance(error, KeyboardInterrupt) or type(error).__name__ == "SIGTERMException"
         ended = "diverged" if isinstance(error, Diverged) else "pruned" if isinstance(error, Pruned) else "failed"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.amendments import read_amendments
+from ablate.carriers import find_carrier
 from ablate.courses import Course, unneeded
 from ablate.engine import read_outcomes
 from ablate.factors import Trial
@@ -25,7 +26,7 @@ def print_status(folder: Path) -> None:
         print(line)
     amended = len(read_amendments(folder))
     if amended:
-        print(f"amended: {amended} times, the plan is now {plan.hash[:8]}")
+        print(f"amended: {'once' if amended == 1 else f'{amended} times'}, the plan is now {plan.hash[:8]}")
     print(f"driver: {find_driver(folder)}")
     tried = [*plan.trials, *(trial for trial in plan.search_trials() if (runs.root / trial.id).is_dir())]
     for trial in tried:
@@ -33,7 +34,7 @@ def print_status(folder: Path) -> None:
     for trial in [*plan.trials, *plan.search_trials()]:
         outcome = outcomes.get(trial.id)
         if outcome and outcome["status"] not in ("complete", "pruned"):
-            log = runs.folder_of(trial.id, outcome["attempt"])
+            log = runs.folder_of(find_carrier(plan, trial).id, outcome["attempt"])
             print(f"  {outcome['status']}: {_name(trial)}: {outcome['reason']}")
             print(f"    {log}" if log.is_dir() else "    (of a run that is not in this folder)")
 
@@ -41,7 +42,9 @@ def print_status(folder: Path) -> None:
 def _trial_lines(folder: Path, plan: Plan, outcomes: Mapping[str, Any]) -> Iterator[str]:
     course = Course.read(folder, plan)
     counts = _count(plan.trials, outcomes)
-    spared = sum(trial.id not in outcomes for trial in unneeded(course))
+    stands = ("complete", "diverged") if plan.divergence else ("complete",)
+    ended = all(outcomes.get(trial.id, {}).get("status") in stands for trial in course.trials)
+    spared = sum(trial.id not in outcomes for trial in unneeded(course)) if ended else 0
     left = len(plan.trials) - sum(counts.values()) - spared
     said = [*_spell(counts), *([f"{spared} not needed"] if spared else []), f"{left} left"]
     yield f"{plan.name}: {', '.join(said)} of {len(plan.trials)} trials"

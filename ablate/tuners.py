@@ -147,7 +147,8 @@ class Tuner:
             for cell, search in self._searches.items()
         }
         first = next(iter(found.values()))
-        return Selection(self.plan, tuple(found.get(cell) or replace(first, cell=cell) for cell in self.plan.cells))
+        settled = {cell: found.get(carrier) or first for cell, carrier in self.plan.carriers.items()}
+        return Selection(self.plan, tuple(replace(choice, cell=cell) for cell, choice in settled.items()))
 
     @property
     def _owed(self) -> int:

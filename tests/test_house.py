@@ -30,7 +30,7 @@ ROOMS = {
         ],
         (1, ""),
     ),
-    **dict.fromkeys(["accounts", "amendments", "courses", "measurements", "records", "runs"], (2, "")),
+    **dict.fromkeys(["accounts", "amendments", "carriers", "courses", "measurements", "records", "runs"], (2, "")),
     **dict.fromkeys(["contamination", "resemblances"], (2, "")),
     **dict.fromkeys(["ledger", "launchers", "overrides", "searches", "sweeps", "progress", "tuners"], (3, "west")),
     **dict.fromkeys(["stats", "readers"], (3, "east")),

@@ -127,7 +127,7 @@ def attribute(
 def judge_source(source: Source, test: Test = "t", bounds: tuple[float, float] | None = None, rng: int = 0) -> Effects:
     """The effects of a source: all questions, corrected within their families, judged, with what would decide them."""
     plan, analysis = source.plan, source.plan.analysis
-    if test == "sign_flip" and plan.blocking != "seed":
+    if test == "sign_flip" and not plan.blocked:
         raise PlanError(
             "sign flips need blocks", where="test", remedy="name the block that cells share, or use the t test"
         )

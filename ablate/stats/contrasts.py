@@ -60,7 +60,7 @@ def build_contrasts(
             cell), `interaction` (differences of differences, averaged over the other factors), `leave_one_out`
             (full minus full without one, and the total gain), `step` (rung minus rung before), `pairs` (every cell
             against every one before it) or `noninferiority`.
-        factors: the compared factors (role `factor`).
+        factors: the compared factors (all but the strata).
         cells: the plan's cells, of those factors only.
         comparisons: for `noninferiority`.
         screens: the design holds a part of the cells on purpose: main effects, where cells are missing, are those of

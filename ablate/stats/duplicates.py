@@ -134,6 +134,7 @@ class Duplicates:
             place = place * (int(rows["example"].max()) + 1) + rows["example"].to_numpy(np.int64)
         values = rows["value"].to_numpy(np.float64)
         found = find_twins(rows["run"].to_numpy(np.int64), pd.factorize(place)[0].astype(np.int64), values)
+        found = replace(found, twins=_of_different_runs(source, found.twins))
         if not found.twins:
             return cls({}, {})
         seconds = _measure(source, complete)
@@ -146,6 +147,16 @@ class Duplicates:
                 for cell in cells:
                     copies.setdefault(cell, []).append(text)
         return cls({cell: "; ".join(texts) for cell, texts in copies.items()}, alike)
+
+
+def _of_different_runs(source: Source, twins: tuple[Twins, ...]) -> tuple[Twins, ...]:
+    """Twins of which each training run stands once: what is measured under several levels may well score the same."""
+    if not source.plan.evaluation:
+        return twins
+    carriers = [source.plan.carriers[cell] for cell in source.runs["cell"]]
+    names = pd.factorize(pd.Series(list(zip(carriers, source.runs["block"], strict=True)), dtype=object))[0]
+    once = (replace(each, runs=tuple({names[run]: run for run in reversed(each.runs)}.values())) for each in twins)
+    return tuple(replace(each, runs=tuple(sorted(each.runs))) for each in once if len(each.runs) > 1)
 
 
 def _measure(source: Source, complete: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -177,7 +188,7 @@ def _pair_cells(source: Source, found: Likeness, complete: NDArray[np.bool_]) ->
     number = {cell: i for i, cell in enumerate(source.plan.cells)}
     cell = np.array([number[found] for found in source.runs["cell"]], int)
     n_runs = np.bincount(cell[complete], minlength=len(number))
-    block = source.runs["block"].to_numpy(object) if source.plan.blocking == "seed" else np.zeros(len(cell), int)
+    block = source.runs["block"].to_numpy(object) if source.plan.blocked else np.zeros(len(cell), int)
     matched: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
     for twins in found.twins:
         runs = sorted(twins.runs, key=lambda run: cell[run])

@@ -66,7 +66,7 @@ def _form(source: Source, test: str, engine: str) -> str:
     how = "e-processes of t" if source.plan.analysis.stopping == "e_process" else how
     if source.folds == "declared":
         return f"runs are cross-validation folds, whose shared training data the standard errors allow for; {how}"
-    if source.plan.blocking == "seed":
+    if source.plan.blocked:
         form = "runs of one seed share randomness, so contrasts are taken within seeds"
         return f"{form}{', with one residual variance for all cells (pooled)' if pooled else ''}; {how}"
     return f"runs are independent, with {'one pooled variance' if pooled else 'a variance per cell (Welch)'}; {how}"
@@ -190,7 +190,7 @@ def _sums(results: Sequence[Result]) -> Iterator[str]:
 def _caution(source: Source, results: Sequence[Result]) -> Iterator[str]:
     """The limit of the cautious degrees of freedom, as simulated: few blocks beside very many domains."""
     tested = [r for r in results if r.target == "new_domains" and r.refusal is None]
-    if source.plan.blocking == "seed" and any(r.n_seeds <= 6 and r.n_domains > 20 for r in tested):
+    if source.plan.blocked and any(r.n_seeds <= 6 and r.n_domains > 20 for r in tested):
         yield (
             "Few seeds beside many domains: where both vary, tests for new domains within seeds are somewhat too bold "
             "(simulated family-wise error of 17 tests at 50 domains: .09 with 3 seeds, .07 with 5)."

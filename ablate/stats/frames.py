@@ -353,7 +353,7 @@ def _whole(
 
 
 def _design(factors: Sequence[Factor], cells: Sequence[Cell]) -> str:
-    compared = [f for f in factors if f.role == "factor"]
+    compared = [f for f in factors if f.compared]
     inner = {Cell({f.key: cell[f.key] for f in compared}) for cell in cells}
     if len(inner) == prod(len(f.levels) for f in compared):
         return full_factorial.__name__

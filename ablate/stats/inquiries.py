@@ -66,7 +66,7 @@ class Inquiry:
     @cached_property
     def factors(self) -> list[Factor]:
         """The compared factors."""
-        return [f for f in self.plan.factors if f.role == "factor"]
+        return [f for f in self.plan.factors if f.compared]
 
     @cached_property
     def comparisons(self) -> list[Comparison]:

@@ -98,7 +98,7 @@ def build_layouts(source: Source) -> Iterator[Layout]:
     """A layout per stratum, in the order of the plan."""
     plan = source.plan
     strata = [f for f in plan.factors if f.role == "across"]
-    inner = [f.key for f in plan.factors if f.role == "factor"]
+    inner = [f.key for f in plan.factors if f.compared]
     duplicates = Duplicates.of(source)
     for combination in product(*(f.levels for f in strata)):
         levels = dict(zip([f.key for f in strata], combination, strict=True))
@@ -119,7 +119,7 @@ def _build(
     }
     complete = np.flatnonzero((status == "complete") & (place >= 0))
     table = Tabulation.of(source, complete)
-    blocked = source.plan.blocking == "seed"
+    blocked = source.plan.blocked
     scores, owners, crossing = arrange(source, table, complete, place, len(cells), blocked)
     problems: list[dict[Refusal, str]] = []
     searched = set(source.searched["cell"])

@@ -120,7 +120,7 @@ def stand(records: Records) -> Standing:
 
 def _place(layout: Layout, plan: Plan) -> Mapping[Cell, Cell]:
     """Cell of the compared factors -> cell of the plan, in one stratum."""
-    keys = [f.key for f in plan.factors if f.role == "factor"]
+    keys = [f.key for f in plan.factors if f.compared]
     return {Cell({key: cell[key] for key in keys}): cell for cell in plan.cells if cell.agrees(layout.levels)}
 
 
