@@ -200,7 +200,7 @@ def test_amend_changes_the_locked_plan_and_says_what_is_exploratory(tmp_path):
     assert "nothing to amend" in ablate(
         *["amend", folder, "--why", "again", "hydra.sweeper.margin=0.05"], status=2, cwd=tmp_path
     )
-    assert "amended: 1 times" in ablate("status", folder, cwd=tmp_path)
+    assert "amended: once" in ablate("status", folder, cwd=tmp_path)
     printed = ablate("report", folder, cwd=tmp_path)
     assert "Exploratory, amendment 1: " in printed
     assert "fresh" in ablate("report", folder, "--check", cwd=tmp_path)

@@ -18,6 +18,14 @@ def test_trials_by_state_and_reason(tmp_path, capsys):
     assert find_driver(tmp_path) == "none"
 
 
+def test_what_a_failure_left_open_is_left(tmp_path, capsys):
+    looks = {"seeds": 2, "max_seeds": 4, "analysis": {"stopping": "sequential"}}
+    plan = ab.plan({"data": ["raw", "clean"]}, metric="accuracy", name="toy", **looks)
+    ab.run(plan, toys.failing, folder=tmp_path, progress=False)
+    print_status(tmp_path)
+    assert capsys.readouterr().out.startswith("toy: 3 complete, 1 failed, 4 left of 8 trials\nlooks: 1 of at most 2")
+
+
 def test_diverged_and_tuning_trials_are_counted_apart(tmp_path, capsys):
     tuning = {"space": {"lr": {"low": 0.1, "high": 1.0}}, "trials": 2, "sampler": "random"}
     plan = ab.plan({"data": ["raw", "clean"]}, seeds=2, metric="accuracy", name="toy", tuning=tuning)
