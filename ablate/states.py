@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.amendments import read_amendments
+from ablate.carriers import find_carrier
 from ablate.courses import Course, unneeded
 from ablate.engine import read_outcomes
 from ablate.factors import Trial
@@ -33,7 +34,7 @@ def print_status(folder: Path) -> None:
     for trial in [*plan.trials, *plan.search_trials()]:
         outcome = outcomes.get(trial.id)
         if outcome and outcome["status"] not in ("complete", "pruned"):
-            log = runs.folder_of(trial.id, outcome["attempt"])
+            log = runs.folder_of(find_carrier(plan, trial).id, outcome["attempt"])
             print(f"  {outcome['status']}: {_name(trial)}: {outcome['reason']}")
             print(f"    {log}" if log.is_dir() else "    (of a run that is not in this folder)")
 
