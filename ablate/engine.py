@@ -173,7 +173,7 @@ def _lock(
     refuse_drift(locked or plan, plan, home)
     if locked is None:
         plan.write(home)
-    elif plan.provenance.get("data") != locked.provenance.get("data"):  # of cells that were not looked at before
+    elif prints and plan.provenance["data"] != locked.provenance.get("data"):  # of cells not looked at before
         replace(locked, provenance={**locked.provenance, "data": plan.provenance["data"]}).write(home)
     return plan
 

@@ -115,6 +115,17 @@ def test_interrupted_at_any_trial_and_run_again_the_course_is_the_same(tmp_path)
         assert (tmp_path / str(number) / "looks.json").read_text() == (tmp_path / "whole" / "looks.json").read_text()
 
 
+def test_a_driver_that_died_after_the_last_trial_of_a_look_goes_on_from_there(tmp_path):
+    def cut(records):
+        raise KeyboardInterrupt
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(PLAN, toys.surface, folder=tmp_path / "cut", progress=False, stand=cut)
+    again = run(tmp_path / "cut")
+    assert again.frame["value"].tolist() == whole.frame["value"].tolist()
+
+
 def test_edited_looks_are_found_out(tmp_path):
     run(tmp_path)
     path = tmp_path / "looks.json"
