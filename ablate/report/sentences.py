@@ -101,7 +101,7 @@ def question(plan: Plan) -> str:
     switched = [
         f"{f.key} ({', '.join(level_name(level) for level in (f.baseline, *f.alternatives))})"
         for f in plan.factors
-        if f.role == "factor"
+        if f.compared
     ]
     strata = [f.key for f in plan.factors if f.role == "across"]
     apart = f", separately for each {listed(strata)}" if strata else ""
