@@ -88,8 +88,11 @@ def settle_analysis(
             remedy = "declare `analysis.stopping: sequential` or `e_process`, or give `seeds` alone"
             raise PlanError("max_seeds, but seeds are fixed", where="max_seeds", remedy=remedy)
         return Analysis.from_dict(values), list_seeds(seeds)
-    if max_seeds is None and not isinstance(seeds, int):
+    if not isinstance(seeds, int):
         seeds = list_seeds(seeds)
+        if max_seeds not in (None, len(seeds)):
+            remedy = "list as many as a cell may get, or leave `max_seeds` out"
+            raise PlanError(f"{len(seeds)} seeds are listed, max_seeds is {max_seeds!r}", where="seeds", remedy=remedy)
         max_seeds = len(seeds)
     if max_seeds is None and stopping == "sequential" and looks:
         max_seeds = looks[-1]

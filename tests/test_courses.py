@@ -72,6 +72,7 @@ def test_looks_are_spaced_by_the_seeds_of_the_first_unless_named():
         ({"max_seeds": 9}, "seeds are fixed"),
         ({"analysis": {"stopping": "sequential"}}, "max_seeds None"),
         ({"analysis": {"stopping": "sequential", "looks": [3, 5]}, "max_seeds": 9}, "looks end at 5, seeds at 9"),
+        ({"analysis": {"stopping": "e_process"}, "seeds": [7, 3, 11], "max_seeds": 9}, "3 seeds are listed"),
         ({"analysis": {"stopping": "e_process"}, "max_seeds": 9, "blocking": "none"}, "within blocks"),
         ({"analysis": {"stopping": "e_process", "target": "new_domains"}, "max_seeds": 9}, "on these domains"),
         ({"analysis": {"stopping": "sequential", "futility": 0.1}, "max_seeds": 9}, "no stated size"),
