@@ -6,7 +6,7 @@ writes its own record, so that a launcher that loses its batch loses no result.
 
 import copy
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cached_property, partial
 from importlib import import_module
@@ -20,7 +20,8 @@ from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from ablate.factors import Trial
+from ablate.carriers import list_carried
+from ablate.factors import Trial, level_name
 from ablate.launchers import LocalPool
 from ablate.plans import Plan
 from ablate.runs import STARTED, Attempt, perform, read_claim, read_record
@@ -32,6 +33,8 @@ def set_trial(study: Study, trial: Trial, contamination: Path | None) -> dict[st
 
     The seed and the settings of nuisances; and for training of ours, each only where the plan asks for it, `prune` (the
     metric to report while fitting), `diverged_above` (a loss) and `contaminated` (the file that names test items).
+    Where the plan has evaluation factors, `evaluations` lists the cells that the run is measured in: `levels`, and as
+    `config` those nodes that differ from the trial's own config.
     """
     plan = study.plan
     values: dict[str, Any] = {study.seed_key: trial.seed, **trial.settings}
@@ -41,7 +44,22 @@ def set_trial(study: Study, trial: Trial, contamination: Path | None) -> dict[st
         values["+diverged_above"] = plan.divergence.above
     if contamination and trial.phase == "confirm":
         values["+contaminated"] = str(contamination)
+    if trial.phase == "confirm" and (cells := list_carried(plan, trial.cell)):
+        nodes = [_list_nodes(study.configs[cell]) for cell in cells]
+        values["+evaluations"] = [
+            {
+                "levels": {key: level_name(cell[key]) for key in plan.evaluation},
+                "config": {k: own.get(k) for k in {**nodes[0], **own} if own.get(k) != nodes[0].get(k)},
+            }
+            for cell, own in zip(cells, nodes, strict=True)
+        ]
     return values
+
+
+def _list_nodes(config: DictConfig) -> dict[str, Any]:
+    """What stands at the top of a config, as plain values with their interpolations, without `hydra`."""
+    nodes: Any = OmegaConf.to_container(config, resolve=False)
+    return {str(key): node for key, node in nodes.items() if key != "hydra"}
 
 
 def override(study: Study, trial: Trial, contamination: Path | None = None) -> list[str]:
@@ -49,7 +67,7 @@ def override(study: Study, trial: Trial, contamination: Path | None = None) -> l
     own = set_trial(study, trial, contamination)
     return [
         *study.overrides[trial.cell],
-        *(f"{key}={_quote(v) if isinstance(v, str) else v}" for key, v in own.items()),
+        *(f"{key}={_spell(value)}" for key, value in own.items()),
     ]
 
 
@@ -210,6 +228,15 @@ def _ended_badly(attempt: Attempt) -> bool:
     if not (before / STARTED).is_file():
         return False
     return read_record(before)["status"] in ("running", "lost")
+
+
+def _spell(value: object) -> str:
+    """A value in Hydra's override grammar."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_spell(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_spell, value)) + "]"
+    return _quote(value) if isinstance(value, str) else level_name(value)
 
 
 def _quote(text: str) -> str:

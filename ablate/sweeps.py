@@ -107,8 +107,8 @@ def read_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
         seeds=seeds.levels if seeds else settings["seeds"],  # type: ignore[arg-type] # it says what is no seed
         domains=settings["domains"] or (),
         name=name,
-        **{key: settings[key] for key in ("metric", "direction", "design", "baseline", "across", "exclude")},
-        **{key: settings[key] for key in ("margin", "blocking", "analysis", "conditional", "acknowledge")},
+        **{key: settings[key] for key in ("metric", "direction", "design", "baseline", "across", "evaluation")},
+        **{key: settings[key] for key in ("exclude", "margin", "blocking", "analysis", "conditional", "acknowledge")},
         max_seeds=settings["max_seeds"],
         tuning=_declare_tuning(declared, settings["tuning"]),
         divergence=settings["divergence"] or None,

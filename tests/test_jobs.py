@@ -2,10 +2,15 @@
 
 import contextlib
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
 import ablate as ab
-from ablate.jobs import HydraJobs
+from ablate.carriers import list_launches
+from ablate.jobs import HydraJobs, override, set_trial
 from ablate.runs import STARTED, Runs, conclude, failure
 from ablate.sweeps import Study
+from tests.test_sweeps import read
 
 
 def drive(plan, folder, batches, launch_jobs):
@@ -51,3 +56,23 @@ def test_a_lost_batch_is_launched_again_one_by_one(tmp_path):
     waiting += plan.trials
     list(launcher.launch(None, plan, claim))
     assert batches == [4, 1, 1, 1, 1]
+
+
+def test_a_carrier_is_told_the_levels_that_it_is_measured_under_with_the_nodes_that_differ():
+    study = read("lr=0.1,0.2", "model=shallow,deep", settings=["evaluation=[model]", "seeds=2"])
+    carriers = list_launches(study.plan, study.plan.trials)
+    assert len(carriers) == 4
+    told = set_trial(study, carriers[0], None)["+evaluations"]
+    assert [each["levels"] for each in told] == [{"model": "shallow"}, {"model": "deep"}]
+    assert told[0]["config"] == {}
+    assert told[1]["config"] == {
+        "model": OmegaConf.to_container(study.configs[study.plan.cells[1]].model, resolve=False)
+    }
+    (word,) = (word for word in override(study, carriers[0]) if word.startswith("+evaluations"))
+    (parsed,) = OverridesParser.create().parse_overrides([word])
+    assert parsed.value() == told
+
+
+def test_nobody_is_told_of_evaluations_where_there_are_none():
+    study = read("lr=0.1,0.2", "model=shallow,deep")
+    assert not any(word.startswith("+evaluations") for word in override(study, study.plan.trials[0]))

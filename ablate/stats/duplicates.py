@@ -132,9 +132,11 @@ class Duplicates:
         place = rows["item"].to_numpy(np.int64)
         if "example" in rows:
             place = place * (int(rows["example"].max()) + 1) + rows["example"].to_numpy(np.int64)
+        if keys := source.plan.evaluation:  # levels of one run may well score the same: each is a place of its own
+            levels = pd.factorize(source.runs["cell"].map(lambda cell: tuple(cell[key] for key in keys)))[0]
+            place = place * (levels.max() + 1) + levels[rows["run"].to_numpy(int)]
         values = rows["value"].to_numpy(np.float64)
         found = find_twins(rows["run"].to_numpy(np.int64), pd.factorize(place)[0].astype(np.int64), values)
-        found = replace(found, twins=_of_different_runs(source, found.twins))
         if not found.twins:
             return cls({}, {})
         seconds = _measure(source, complete)
@@ -149,23 +151,14 @@ class Duplicates:
         return cls({cell: "; ".join(texts) for cell, texts in copies.items()}, alike)
 
 
-def _of_different_runs(source: Source, twins: tuple[Twins, ...]) -> tuple[Twins, ...]:
-    """Twins of which each training run stands once: what is measured under several levels may well score the same."""
-    if not source.plan.evaluation:
-        return twins
-    carriers = [source.plan.carriers[cell] for cell in source.runs["cell"]]
-    names = pd.factorize(pd.Series(list(zip(carriers, source.runs["block"], strict=True)), dtype=object))[0]
-    once = (replace(each, runs=tuple({names[run]: run for run in reversed(each.runs)}.values())) for each in twins)
-    return tuple(replace(each, runs=tuple(sorted(each.runs))) for each in once if len(each.runs) > 1)
-
-
 def _measure(source: Source, complete: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The seconds that every run trained for; NaN where they are not known, or say nothing since many share them."""
     rows = source.whole[source.whole["metric"] == SECONDS]
     seconds = np.full(len(complete), np.nan)
     seconds[rows["run"].to_numpy(int)] = rows["value"].to_numpy(float)
     seconds[~complete] = np.nan
-    known = seconds[~np.isnan(seconds)]
+    trained = [source.plan.carriers[cell] == cell for cell in source.runs["cell"]]
+    known = seconds[~np.isnan(seconds) & np.array(trained, bool)]
     return seconds if len(np.unique(known)) > len(known) / 2 else np.full(len(complete), np.nan)
 
 

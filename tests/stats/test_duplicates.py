@@ -125,3 +125,33 @@ def test_twins_are_found_whatever_the_order_of_rows(seed, size):
     assert found.fine
     scores[5, 0] = np.nextafter(scores[5, 0], 9)
     assert not find_twins(run, place, scores[run, place]).twins
+
+
+def carried(score):
+    """Records of two trained cells, each measured under two levels from the same runs."""
+    study = plan({"x": ["a", "b"], "use": ["plain", "fast"]}, seeds=5, metric="accuracy", evaluation=["use"])
+    return make_records(study, score)
+
+
+def score_of_run(trial, gain=0.05):
+    rng = np.random.default_rng([trial.seed, trial.cell["x"] == "b"])
+    values = 0.7 + gain * (trial.cell["x"] == "b") + 0.01 * rng.normal(size=4)
+    rows = [{"domain": f"d{d}", "metric": "accuracy", "value": value} for d, value in enumerate(values)]
+    return [*rows, {"metric": "train_seconds", "value": 10 + rng.random()}]
+
+
+def test_levels_of_one_run_may_score_the_same():
+    found = find(carried(score_of_run))
+    assert not found.copies
+    assert not found.alike
+
+
+def test_a_copied_run_is_found_beside_levels_that_score_the_same():
+    def score(trial):
+        return score_of_run(trial_of_other(trial) if (trial.cell["x"], trial.seed) == ("b", 3) else trial)
+
+    def trial_of_other(trial):
+        return ab.factors.Trial(trial.cell.replace(x="a"), 0, "0")
+
+    copies = find(carried(score)).copies
+    assert {cell["x"] for cell in copies} == {"a", "b"}

@@ -5,14 +5,16 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
+import ablate as ab
 from ablate.analyses import Analysis
 from ablate.factors import Cell
 from ablate.stats.columns import Columns
 from ablate.stats.frames import read_frame
 from ablate.stats.layouts import build_layouts
 from ablate.stats.parts import bound_worst_case, select_part
-from tests.stats.samples import tabulate
+from tests.stats.samples import make_records, tabulate
 
 A, B, C = (Cell({"x": name}) for name in "abc")
 
@@ -188,3 +190,54 @@ def test_errors_of_a_cell_are_those_of_one_run():
 def test_two_runs_of_a_cell_in_one_block_are_an_error():
     with pytest.raises(Exception, match="two runs of the cell x=a in one block"):
         lay(tabulate(table()).assign(block="same"), block="block")
+
+
+def measure_shared_runs(rng, *, seeds=5, run_sd=1.0, blocking="none"):
+    """Records of two trained cells under two levels each; a run's luck is shared by its levels, and nothing is true."""
+    study = ab.plan(
+        {"data": ["raw", "clean"], "use": ["plain", "fast"]},
+        metric="accuracy",
+        seeds=seeds,
+        blocking=blocking,
+        evaluation=["use"],
+        analysis={"target": "these_domains", "families": ["main", "interaction"]},
+    )
+    luck = {(data, seed): run_sd * rng.normal() for data in ("raw", "clean") for seed in study.seeds}
+
+    def score(trial):
+        values = luck[trial.cell["data"], trial.seed] + 0.1 * rng.normal(size=3)
+        return [{"domain": f"d{d}", "metric": "accuracy", "value": value} for d, value in enumerate(values)]
+
+    return make_records(study, score)
+
+
+@pytest.mark.parametrize("blocking", ["none", "seed"])
+def test_levels_of_one_run_are_compared_within_runs(blocking):
+    records = measure_shared_runs(np.random.default_rng(1), blocking=blocking)
+    frame = ab.attribute(records).select(target="these_domains", domain="all").frame
+    means = records.complete.groupby(["seed", "data", "use"])["value"].mean().unstack(["data", "use"])
+    table = {
+        "use": (means["raw", "fast"] + means["clean", "fast"], means["raw", "plain"] + means["clean", "plain"]),
+        "data": (means["clean", "plain"] + means["clean", "fast"], means["raw", "plain"] + means["raw", "fast"]),
+        "data:use": (
+            means["clean", "fast"] - means["clean", "plain"],
+            means["raw", "fast"] - means["raw", "plain"],
+        ),
+    }
+    found = {str(row["factor"]).replace(" × ", ":"): row for row in frame.to_dict("records")}
+    for factor, (one, other) in table.items():
+        p = stats.ttest_rel(one, other).pvalue
+        assert found[factor]["p"] == pytest.approx(p, abs=1e-9), factor
+    assert found["use"]["se"] < 0.1 < found["data"]["se"]  # what a run's luck does to both levels has cancelled
+
+
+@pytest.mark.slow
+def test_the_null_is_rejected_at_the_nominal_rate_where_levels_share_runs():
+    rng, n = np.random.default_rng(5), 600
+    rejected = {"data": 0, "use": 0, "data × use": 0}
+    for _ in range(n):
+        frame = ab.attribute(measure_shared_runs(rng)).select(target="these_domains", domain="all").frame
+        for row in frame.to_dict("records"):
+            rejected[row["factor"]] += row["p"] < 0.05
+    for factor, count in rejected.items():  # each beside the exact binomial of a nominal test
+        assert stats.binomtest(count, n, 0.05).pvalue > 0.001, (factor, count / n)

@@ -34,6 +34,7 @@ class AblateSweeperConf:
     blocking: str = "seed"
     baseline: dict[str, Any] = field(default_factory=dict)
     across: list[str] = field(default_factory=list)
+    evaluation: list[str] = field(default_factory=list)  # factors measured after training, all from one run
     exclude: list[Any] = field(default_factory=list)
     conditional: dict[str, Any] = field(default_factory=dict)  # factor -> {only: {other: level}}
     domains: Any = None
