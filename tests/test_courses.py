@@ -56,6 +56,13 @@ class Interrupted:
         return toys.surface(trial)
 
 
+class Printed(Interrupted):
+    """The same with a fingerprint of its training data."""
+
+    def fingerprint(self, trial):
+        return {"train": "abc"}
+
+
 def test_looks_are_spaced_by_the_seeds_of_the_first_unless_named():
     assert PLAN.looks == (2, 4, 6)
     assert len(PLAN.trials) == 18
@@ -122,9 +129,10 @@ def test_a_driver_that_died_after_the_last_trial_of_a_look_goes_on_from_there(tm
 
     whole = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        engine.run(PLAN, toys.surface, folder=tmp_path / "cut", progress=False, stand=cut)
-    again = run(tmp_path / "cut")
+        engine.run(PLAN, Printed(99), folder=tmp_path / "cut", progress=False, stand=cut)
+    again = run(tmp_path / "cut", Printed(99))
     assert again.frame["value"].tolist() == whole.frame["value"].tolist()
+    assert set(ab.Plan.read(tmp_path / "cut").provenance["data"].values()) == {"abc"}
 
 
 def test_edited_looks_are_found_out(tmp_path):
