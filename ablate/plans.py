@@ -286,7 +286,8 @@ class Plan:
     def write(self, folder: Path) -> Path:
         """Lock the plan: write `plan.json` into the folder, whole or not at all."""
         path = folder / PLAN_FILE
-        text = json.dumps({**self.to_dict(), "hash": self.hash}, indent=1, ensure_ascii=False, allow_nan=False)
+        values = {**self.to_dict(), "hash": self.hash, "provenance_hash": digest(dict(self.provenance))}
+        text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
         write_whole(path, text + "\n")
         return path
 
@@ -311,7 +312,9 @@ class Plan:
                 where=str(path),
                 remedy="restore it from version control",
             ) from error
-        if values.get("hash") != digest({k: v for k, v in values.items() if k not in ("hash", "provenance")}):
+        declared = {k: v for k, v in values.items() if k not in ("hash", "provenance", "provenance_hash")}
+        found = digest(values["provenance"])  # sealed beside the identity: commit, packages, sources, training data
+        if values.get("hash") != digest(declared) or values.get("provenance_hash", found) != found:
             raise StudyError(
                 "the plan was edited after it was locked: its hash does not match",
                 where=str(path),

@@ -201,7 +201,16 @@ def edit(path, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-@pytest.mark.parametrize("changes", [{"margin": 0.5}, {"seeds": [0]}, {"note": "a key nobody reads"}, {"hash": "0"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"margin": 0.5},
+        {"seeds": [0]},
+        {"note": "a key nobody reads"},
+        {"hash": "0"},
+        {"provenance": {"commit": "other"}},
+    ],
+)
 def test_a_plan_edited_after_it_was_locked_is_refused(tmp_path, changes):
     edit(plan(FACTORS).write(tmp_path), **changes)
     with pytest.raises(StudyError, match="edited after it was locked"):
