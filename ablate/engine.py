@@ -203,7 +203,7 @@ def _open(
     if drive.plan.tuned_cells and left:
         drive.check("preflight", _one_per_cell(left))
     path = home / CONTAMINATION_FILE
-    if left and not path.is_file() and (found := drive.check("audit", left)):
+    if left and not path.is_file() and (found := drive.check("audit", _settle(course.trials, selection))):
         write_whole(path, json.dumps(_merge(found), indent=1) + "\n")
     if path.is_file() and hasattr(drive.task, "audit"):
         drive.task.contamination = path  # type: ignore[attr-defined] # of a task that audits

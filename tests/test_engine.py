@@ -345,6 +345,32 @@ def test_killed_in_the_middle_and_run_again_gives_the_unbroken_table(tmp_path):
     assert repr(ab.table(ab.attribute(unbroken))) == repr(ab.table(ab.attribute(resumed)))
 
 
+class Audited:
+    """A task that says which trials it was asked to audit, and that one of them trains on a test item."""
+
+    contamination: Path | None = None
+
+    def __call__(self, trial):
+        if trial.seed == 2 and not self.contamination.with_name("go").exists():
+            raise ValueError("not yet")
+        return toys.surface(trial)
+
+    def audit(self, trial):
+        near = [7] if trial.seed == 0 and trial.cell["data"] == "clean" else []
+        return {"a": {"items": 100, "exact": [], "normalised": [], "near": near, "skipped": None}}
+
+
+def test_an_audit_that_is_made_again_is_of_every_trial_not_of_those_that_are_left(tmp_path):
+    run(declare(), Audited(), tmp_path)
+    path = tmp_path / "contamination.json"
+    first = json.loads(path.read_text())
+    assert (first["a"]["near"], first["a"]["trials"]) == ([7], 12)
+    path.unlink()
+    (tmp_path / "go").touch()
+    run(declare(), Audited(), tmp_path)
+    assert json.loads(path.read_text()) == first
+
+
 @pytest.mark.slow
 def test_a_second_driver_is_refused_and_told_who_holds_the_study(tmp_path):
     folder = tmp_path / "study"

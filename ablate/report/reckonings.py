@@ -17,6 +17,7 @@ from ablate.records import CLEAN, WHOLE, Records
 from ablate.report.papers import Papers
 from ablate.report.settings import misfits
 from ablate.report.wordings import counted, listed
+from ablate.stats.outcomes import CLEAN_EXAMPLES
 
 NOT_RUN, NOT_NEEDED = "not run", "not needed"
 
@@ -172,6 +173,8 @@ def breaches(records: Records, papers: Papers) -> Iterator[str]:
         yield from _find_reruns(plan, account.of_trial)
     yield from misfits(records, papers.selection)
     yield from _find_regrouped(records)
+    if not papers.amendments:
+        yield from _find_unaudited(records, papers.contamination)
 
 
 def _conflicts(plan: Plan, records: Records, launched: Mapping[str, tuple[Launch, ...]]) -> Iterator[str]:
@@ -230,6 +233,18 @@ def _find_regrouped(records: Records) -> Iterator[str]:
             wrong.append(f"{name} in {row['domain_group']}")
     if wrong:
         yield f"Domains in other groups than the plan's: {', '.join(sorted(wrong))}."
+
+
+def _find_unaudited(records: Records, found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Domains of which trials left out more test items than the audit has found in training data."""
+    rows, less = records.complete[records.complete["metric"] == CLEAN_EXAMPLES], set()
+    for row in rows[["domain", "shift", "value"]].drop_duplicates().to_dict("records"):
+        name = row["domain"] if row["shift"] == CLEAN else f"{row['domain']}/{row['shift']}"
+        domain = found.get(name)
+        if domain is None or row["value"] < domain["items"] - len(domain["near"]):
+            less.add(name)
+    if less:
+        yield f"Trials left out contaminated items of which the audit does not tell: {', '.join(sorted(less))}."
 
 
 def _ended(launches: Iterable[Launch]) -> bool:

@@ -278,6 +278,20 @@ def test_a_contaminated_domain_is_named_with_its_share(study):
         report(study)
 
 
+def test_an_audit_that_was_edited_tells_less_than_was_left_out(study):
+    path = study / "records.csv"
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    own = frame[(frame["domain"] == "d0") & (frame["metric"] == "accuracy")]
+    pd.concat([frame, own.assign(metric="clean examples", value="475.0")]).to_csv(path, index=False)
+    audit = {"items": 500, "exact": [], "normalised": [], "near": [], "skipped": None}
+    said = "Trials left out contaminated items of which the audit does not tell: d0."
+    for near, told in (([*range(25)], False), ([*range(24)], True)):
+        (study / CONTAMINATION_FILE).write_text(json.dumps({"d0": {**audit, "near": near}}))
+        assert (said in report(study)[0]) == told
+    (study / CONTAMINATION_FILE).unlink()
+    assert said in report(study)[0]
+
+
 def test_an_account_that_was_thinned_out_lacks_what_the_records_hold(study):
     lines = (study / ACCOUNT_FILE).read_text().splitlines(keepends=True)
     trial = lines[-1].split(",")[0]
