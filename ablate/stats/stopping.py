@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from ablate.analyses import DECIDING
-from ablate.errors import PlanError
 from ablate.factors import Cell
 from ablate.plans import Plan
 from ablate.records import Records
@@ -89,15 +88,9 @@ def stand(records: Records) -> Standing:
     Args:
         records: of a plan whose `analysis.stopping` is `sequential` or `e_process`, with all trials that were to be run
             up to the look.
-
-    Raises:
-        PlanError: no family of the plan is one that seeds are added for.
     """
     plan, frame = records.plan, records.frame
     families = [family for family in plan.families if family in DECIDING]
-    if not families:
-        what = f"no contrast to be decided among {', '.join(plan.families)}"
-        raise PlanError(what, where="analysis.families", allowed=DECIDING)
     done = (frame["phase"] != "search") & (frame["status"] == "complete") & (frame["metric"] == plan.metric)
     if not done.any():
         return Standing(0, (), ())
@@ -139,6 +132,9 @@ def _judge(result: Result, plan: Plan, tests: int, closed: bool) -> tuple[State,
         return "ended", f"{result.verdict} with the most seeds"
     chance = reach(result, plan, tests)
     if plan.analysis.futility is not None and chance < plan.analysis.futility:
+        advice = suggest(result, plan.direction, plan)
+        if advice.startswith("needs domains"):
+            return "needs domains", advice
         return "futile", f"a chance of {chance:.2g} to be decided by {last} seeds"
     if closed:
         return "futile", "its cells were closed at an earlier look"
@@ -163,8 +159,8 @@ def _needs_domains(result: Result, plan: Plan, tests: int) -> bool:
 def reach(result: Result, plan: Plan, tests: int = 1) -> float:
     """The chance that a contrast is decided by the last look: its conditional power, under what the plan is about.
 
-    That is the larger of the chance to show a difference if the truth is the margin, on the side of the estimate, and
-    the chance to show equivalence if it is zero (non-inferiority: to show that). 1 where it cannot be told.
+    That is the larger of the chance to show a difference if the truth is the margin, or the estimate where that is
+    larger, and the chance to show equivalence if it is zero (non-inferiority: to show that). 1 where it cannot be told.
 
     Args:
         result: undecided, with an estimate and its variances.
@@ -201,7 +197,7 @@ def conditional_power(
         seeds: now.
         last: at the last look.
         half: half the width of the interval at the last look.
-        margin: the design effect, and the margin of equivalence.
+        margin: the design effect, which counts as the truth unless the estimate is larger; and that of equivalence.
         one_sided: whether to show non-inferiority by the margin, if there is no difference.
 
     Source: Jennison and Turnbull 2000, chapter 10.
@@ -211,7 +207,8 @@ def conditional_power(
     sd = np.sqrt(np.asarray(variance, float) * n * (last - n)) / last
     if one_sided:
         return np.asarray(special.ndtr((kept * estimate + margin - half) / sd))
-    centre = kept * estimate + left * margin * np.where(estimate < 0, -1.0, 1.0)
+    truth = np.maximum(np.abs(estimate), margin) * np.where(estimate < 0, -1.0, 1.0)
+    centre = kept * estimate + left * truth
     differs = special.ndtr((centre - half) / sd) + special.ndtr((-centre - half) / sd)
     inside = margin - half
     equivalent = special.ndtr((inside - kept * estimate) / sd) - special.ndtr((-inside - kept * estimate) / sd)
