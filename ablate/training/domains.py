@@ -1,11 +1,16 @@
 """Domains: the test sets on which a trained model is measured, and their shifts.
 
 A domain is a test dataloader of the datamodule, by name. A shift is a callable dataset -> dataset, by `_target_`; it
-draws what it needs from seeds of its own, so that every trial is tested on the same items.
+draws what it needs from seeds of its own, so that every trial is tested on the same items. A shift that has a parameter
+`model` without a default is an attack: called with each batch as the module would get it, the trained module and a
+generator (`model=`, `generator=`), it gives the batch that is tested. The items that it starts from are the same in
+every trial; what it makes of them is the trial's own, drawn from its stream `attack`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from inspect import Parameter, signature
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ablate.errors import TrialError
 from ablate.training.parts import build
+from ablate.training.streams import make_generator
 
 CLEAN = "none"
 
@@ -30,12 +36,31 @@ class Domain:
         shift: of its shift; `none` is the clean one.
         loader: its batches.
         index: the place, among the datamodule's test dataloaders, of the one it comes from.
+        attack: of a shift that is drawn from the trained module: batch, model -> batch; None where there is none.
     """
 
     name: str
     shift: str
     loader: "DataLoader[Any]"
     index: int
+    attack: "Attack | None" = None
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A shift that is drawn from a trained module, batch by batch.
+
+    Attributes:
+        draw: (batch, model=, generator=) -> batch.
+        seed: the trial's.
+    """
+
+    draw: Callable[..., Any]
+    seed: int
+
+    def begin(self, model: Any) -> Callable[[Any], Any]:
+        """Batch -> batch for one pass over the test set; every pass draws the same."""
+        return partial(self.draw, model=model, generator=make_generator(self.seed, "attack"))
 
 
 def list_domains(config: DictConfig, data: Any) -> Iterator[Domain]:
@@ -70,8 +95,8 @@ def list_domains(config: DictConfig, data: Any) -> Iterator[Domain]:
                     remedy="name one of these, or return it from `test_dataloader`",
                     word=base,
                 )
-            loader = loaders[base] if node is None else _shift(node, where, loaders[base])
-            yield Domain(*_split(str(name)), loader, places[base])
+            loader, attack = (loaders[base], None) if node is None else _shift(node, where, loaders[base], config)
+            yield Domain(*_split(str(name)), loader, places[base], attack)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -87,18 +112,32 @@ def _named_loaders(given: Any) -> dict[str, "DataLoader[Any]"]:
     return {"test": given}
 
 
-def _shift(node: DictConfig, where: str, base: "DataLoader[Any]") -> "DataLoader[Any]":
+def _shift(
+    node: DictConfig, where: str, base: "DataLoader[Any]", config: DictConfig
+) -> "tuple[DataLoader[Any], Attack | None]":
     shift = OmegaConf.create({key: node[key] for key in node if key != "of"})
     made = _cache(base.dataset)
     key = OmegaConf.to_yaml(shift)
     if key not in made:
-        made[key] = build(OmegaConf.create({where: shift}), where)(base.dataset)
+        change = build(OmegaConf.create({where: shift}), where)
+        if _attacks(change):
+            return base, Attack(change, int(config.seed))
+        made[key] = change(base.dataset)
     same: dict[str, Any] = {"collate_fn": base.collate_fn, "num_workers": base.num_workers}
     if isinstance(made[key], IterableDataset):
-        return DataLoader(made[key], batch_size=base.batch_size, **same)
+        return DataLoader(made[key], batch_size=base.batch_size, **same), None
     if base.batch_sampler is None:
-        return DataLoader(made[key], batch_size=None, sampler=base.sampler, **same)
-    return DataLoader(made[key], batch_sampler=base.batch_sampler, **same)
+        return DataLoader(made[key], batch_size=None, sampler=base.sampler, **same), None
+    return DataLoader(made[key], batch_sampler=base.batch_sampler, **same), None
+
+
+def _attacks(change: Any) -> bool:
+    """Whether a shift asks for the trained module."""
+    try:
+        asked = signature(change).parameters.get("model")
+    except (TypeError, ValueError):  # not callable, which calling it says better; or built in
+        return False
+    return asked is not None and asked.default is Parameter.empty
 
 
 def _cache(dataset: "Dataset[Any]") -> dict[str, "Dataset[Any]"]:

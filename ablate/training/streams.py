@@ -14,7 +14,7 @@ import torch
 from ablate.errors import TrialError
 
 # A stream's place here is part of its seed: append only.
-STREAMS = ("split", "init", "order", "augmentation", "label", "data")
+STREAMS = ("split", "init", "order", "augmentation", "label", "data", "attack")
 
 # Seeds that stand in for the trial's, stream by stream, while `replace_streams` is open.
 _replaced: dict[str, int] = {}

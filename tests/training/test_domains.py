@@ -7,9 +7,13 @@ import pytest
 import torch
 
 from ablate.errors import TrialError
+from ablate.training import audit, run_trial
 from ablate.training.domains import Domain, list_domains
+from ablate.training.streams import make_generator
 
-from .configs import MOVED, trial_config
+from .configs import MOVED, measured, scores, trial_config
+
+ATTACKED = {"_target_": "stranger.push", "_partial_": True, "by": 2.0}
 
 
 def listed(data: Any, domains: Any = None) -> list[Domain]:
@@ -94,3 +98,51 @@ def test_domains_may_be_lists_of_names(declared: Any) -> None:
 
 def test_empty_domains_mean_every_test_loader() -> None:
     assert places(listed(import_module("stranger").Points(), {})) == ["home/none", "home/far"]
+
+
+# --- attacks ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_shift_that_asks_for_the_module_gets_each_batch_as_the_module_would() -> None:
+    stranger = import_module("stranger")
+    declared = {
+        "clean": {"home": None},
+        "pushed": {"home/pushed": ATTACKED, "away/pushed": {**ATTACKED, "of": "home/far"}},
+    }
+    stranger.pushed.clear()
+    rows = measured(run_trial(trial_config(domains=declared)))
+    means = scores(rows, "mean_input")
+    drawn = torch.rand((), generator=make_generator(0, "attack"))
+    assert stranger.pushed[0] == (16, float(drawn)), "its first draw is that of the stream"
+    assert [size for size, _ in stranger.pushed] == [16, 16, 8, 16, 8]
+    assert stranger.pushed[3] == stranger.pushed[0], "every pass begins the stream anew"
+    assert means["home/pushed"] == pytest.approx(means["home/none"] + 2.0, abs=1e-5)
+    hashes = {(r["domain"], r["shift"]): r["eval_hash"] for r in rows}
+    assert hashes[("home", "pushed")] == hashes[("home", "none")], "the items that it starts from"
+
+
+def test_a_shift_that_has_its_model_already_is_an_ordinary_one() -> None:
+    bound = {"_target_": "stranger.with_a_model", "_partial_": True, "model": "small"}
+    (domain,) = listed(import_module("stranger").Points(), {"m": {"home/m": bound}})
+    assert domain.attack is None
+    assert len(domain.loader.dataset) == 40
+
+
+@pytest.mark.filterwarnings("ignore:You have overridden `on_after_batch_transfer`")
+@pytest.mark.parametrize(("data", "model"), [("ScalesOnDevice", "Corners"), ("Points", "HalvesOnDevice")])
+def test_an_attack_comes_after_the_hooks_of_whoever_has_them(data: str, model: str) -> None:
+    declared = {"clean": {"home": None}, "pushed": {"home/pushed": ATTACKED}}
+    means = scores(run_trial(trial_config(data, model, domains=declared)), "mean_input")
+    assert means["home/pushed"] == pytest.approx(means["home/none"] + 2.0, abs=1e-5)
+    assert abs(means["home/none"]) > 0.4
+
+
+def test_an_attack_has_a_clean_part_and_is_audited_as_what_it_starts_from() -> None:
+    config = trial_config(domains={"pushed": {"home/pushed": ATTACKED}})
+    assert audit(config)["home/pushed"]["items"] == 40
+    config.contaminated = {"home/pushed": [0, 1, 2]}
+    rows = run_trial(config)
+    means = {r["metric"]: r["value"] for r in rows if r["shift"] == "pushed"}
+    assert means["clean examples"] == 37
+    rest = torch.cat([batch[0] for batch in import_module("stranger").Points().test_dataloader()["home"]])[3:]
+    assert means["mean_input (clean part)"] == pytest.approx(float(rest.mean()) + 2.0, abs=1e-5)

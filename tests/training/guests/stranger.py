@@ -269,3 +269,66 @@ class SplitsForItself(LightningDataModule):
 
     def test_dataloader(self) -> object:
         raise AssertionError("the seal is broken: test data asked for")
+
+
+pushed: list = []
+
+
+def push(batch: list, *, model: LightningModule, generator: torch.Generator, by: float) -> list:
+    """A shift that needs the trained module, though it asks it nothing but for an answer."""
+    assert model(batch[0]).shape == (len(batch[0]), 4)
+    assert not model.training
+    pushed.append((len(batch[0]), float(torch.rand((), generator=generator))))
+    return [batch[0] + by, *batch[1:]]
+
+
+def with_a_model(dataset: Dataset, model: str) -> Dataset:
+    """A shift with a parameter of that name that is no module."""
+    return dataset
+
+
+class HalvesOnDevice(Corners):
+    """Changes every batch once it is on the device, in the module."""
+
+    def on_after_batch_transfer(self, batch: list, dataloader_idx: int) -> list:
+        return [batch[0] / 2 + 1, *batch[1:]]
+
+
+class Answering(Corners):
+    """Returns what it answers when tested, shifted by one class."""
+
+    def test_step(self, batch: list, batch_idx: int) -> dict:
+        super().test_step(batch, batch_idx)
+        return {"logits": self(batch[0]).roll(1, 1), "labels": batch[1]}
+
+
+class Refusing(Corners):
+    """Writes texts by rule: a refusal wherever the first coordinate is negative."""
+
+    def test_step(self, batch: list, batch_idx: int) -> dict:
+        super().test_step(batch, batch_idx)
+        texts = ["I cannot help with that." if x < 0 else "Here you are." for x, _ in batch[0].tolist()]
+        return {"outputs": texts, "labels": [""] * len(texts)}
+
+
+class Wordless(Corners):
+    """Returns something else when tested."""
+
+    def test_step(self, batch: list, batch_idx: int) -> dict:
+        super().test_step(batch, batch_idx)
+        return {"loss": torch.tensor(1.0)}
+
+
+def rate(answers: object) -> dict:
+    """A scorer: right or wrong by example, and how many there are."""
+    return {"right": (answers.outputs.argmax(1) == answers.labels).float(), "count": len(answers.labels)}
+
+
+def clash(answers: object) -> dict:
+    """A scorer that uses a name of the module's."""
+    return {"hits": 1.0}
+
+
+def shorten(answers: object) -> dict:
+    """A scorer that forgets an example."""
+    return {"short": torch.zeros(len(answers.labels) - 1)}
