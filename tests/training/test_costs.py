@@ -7,9 +7,20 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, TensorDataset
 
-from ablate.training.costs import PeakMemory, count_parameters, count_step_flops, measure_latency
+from ablate.errors import TrialError
+from ablate.training import costs
+from ablate.training.costs import (
+    Costing,
+    PeakMemory,
+    count_forward_flops,
+    count_once,
+    count_parameters,
+    count_step_flops,
+    measure_latency,
+)
 
 LOADER = DataLoader(TensorDataset(torch.zeros(5, 3), torch.zeros(5)), batch_size=4)
 
@@ -37,6 +48,29 @@ def test_latency_is_of_one_example_in_evaluation_mode() -> None:
 
 def test_a_module_that_cannot_be_called_with_the_inputs_has_no_latency() -> None:
     assert measure_latency(torch.nn.Module(), LOADER) == {}
+
+
+@pytest.mark.parametrize("batch", [3, 64])
+def test_latency_and_throughput_at_a_stated_batch(batch: int) -> None:
+    model = Probe(3, 2)
+    found = measure_latency(model, LOADER, batch)
+    assert model.seen == ((batch, 3), False, True), "examples are repeated where there are fewer"
+    assert set(found) == {f"{name}_at_{batch}" for name in ("latency_p50_ms", "latency_p95_ms", "throughput")}
+    longest, shortest = found[f"latency_p95_ms_at_{batch}"] * 100, found[f"latency_p50_ms_at_{batch}"] / 2
+    assert batch * 1e3 / longest < found[f"throughput_at_{batch}"] < batch * 1e3 / shortest
+
+
+def test_a_slow_module_is_called_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(torch.nn.Linear):
+        calls = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            Slow.calls += 1
+            return super().forward(x)
+
+    monkeypatch.setattr(costs, "PATIENCE", 0.0)
+    assert measure_latency(Slow(3, 2), LOADER)
+    assert Slow.calls == costs.LEAST + 1
 
 
 def test_the_peak_is_of_this_trial_and_not_of_an_earlier_one() -> None:
@@ -168,3 +202,64 @@ def test_a_step_that_cannot_be_counted_has_no_operations(model: Any) -> None:
 
 def test_a_batch_that_the_module_cannot_take_has_no_operations() -> None:
     assert count_step_flops(Layers(), "text") is None
+
+
+def test_operations_of_one_example_are_those_of_the_forward_pass() -> None:
+    model = Layers().train()
+    generator = torch.get_rng_state()
+    assert count_forward_flops(model, BATCH[0][:1]) == 2 * (5 * 4 + 4 * 3)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert int(model.norm.num_batches_tracked) == 0
+    assert count_forward_flops(model, "text") is None
+    assert count_forward_flops(Recurrent(), BATCH[0][:1]) is None
+
+
+def test_operations_are_counted_once_for_a_cell() -> None:
+    counted = []
+
+    def count(model: Any, given: Any) -> int:
+        counted.append(given)
+        return len(counted)
+
+    plain = {"seed": 0, "model": {"width": 4}, "data": {"seed": "${seed}"}}
+    config, model = OmegaConf.create(plain), Layers()
+    assert count_once(count, model, BATCH, config) == 1
+    assert count_once(count, Layers(), BATCH, OmegaConf.create({**plain, "seed": 1})) == 1
+    assert count_once(count, model, BATCH, OmegaConf.create({**plain, "model": {"width": 5}})) == 2
+    assert count_once(count, model, (BATCH[0][:2], BATCH[1][:2]), config) == 3, "another batch size"
+    assert count_once(count, Layers(convolve=True), BATCH, config) == 4, "other shapes"
+    assert count_once(count, Recurrent(), BATCH, config) == 5, "another class"
+
+
+# --- money -----------------------------------------------------------------------------------------------------------
+
+
+def test_money_is_measured_seconds_and_energy_at_stated_prices() -> None:
+    costing = Costing.of(OmegaConf.create({"cost": {"batch": 64, "prices": {"device_hour": 2.5, "kwh": 0.3}}}))
+    assert costing.batch == 64
+    spent = {"train_seconds": 720.0, "train_energy_gpu_j": 3.6e6, "train_energy_cpu_j": 1.8e6}
+    found = costing.price(spent)
+    assert found == pytest.approx({"money_device": 0.5, "money_energy": 0.45, "money": 0.95})
+    unmeasured = costing.price({"train_seconds": 720.0})
+    assert unmeasured == {"money_device": 0.5}, "without a counter there is no sum of it all"
+    assert Costing(device_hour=1.0).price(spent) == {"money_device": 0.2, "money": 0.2}
+    assert Costing(kwh=1.0).price({"train_seconds": 1.0}) == {}
+    assert Costing.of(OmegaConf.create({})).price(spent) == {}
+
+
+@pytest.mark.parametrize(
+    ("cost", "word"),
+    [
+        ({"bath": 64}, "did you mean 'batch'"),
+        ({"batch": 0}, "batch is 0"),
+        ({"batch": True}, "batch is True"),
+        ("batch", "batch is None"),
+        ({"prices": {"hour": 1.0}}, "unknown key 'hour'"),
+        ({"prices": {"kwh": -1.0}}, r"kwh is -1\.0"),
+        ({"prices": {"kwh": "dear"}}, "kwh is 'dear'"),
+    ],
+)
+def test_prices_that_cannot_be_meant_are_refused(cost: Any, word: str) -> None:
+    with pytest.raises(TrialError, match=word):
+        Costing.of(OmegaConf.create({"cost": cost}))
