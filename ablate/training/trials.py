@@ -7,7 +7,7 @@ test dataloaders.
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
@@ -16,14 +16,27 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from ablate.errors import TrialError
+from ablate.training.answers import Examples, Scores
 from ablate.training.audits import clean_domains, count_clean, read_contaminated
-from ablate.training.costs import PeakMemory, count_parameters, count_step_flops, measure_latency
-from ablate.training.domains import CLEAN, list_domains
+from ablate.training.costs import (
+    Costing,
+    PeakMemory,
+    count_forward_flops,
+    count_once,
+    count_parameters,
+    count_step_flops,
+    measure_latency,
+    take_inputs,
+)
+from ablate.training.curves import AT, Snapshots
+from ablate.training.domains import CLEAN, Domain, list_domains
+from ablate.training.energies import Meter, find_counters
+from ablate.training.evaluations import list_evaluations, measure_size
 from ablate.training.guards import Guard, count_examples
 from ablate.training.measurements import Row, measure_domain
 from ablate.training.parts import build
@@ -50,14 +63,19 @@ def run_trial(config: DictConfig) -> list[Row]:
         config: a composed config with `model` (a LightningModule by `_target_`), `data` (a LightningDataModule by
             `_target_`), `seed`, and optionally `trainer` (arguments of Lightning's Trainer), `domains`,
             `diverged_above` (the mean training loss of 50 batches that ends the trial), `streams` (stream -> seed, in
-            place of the trial's seed for that stream alone) and `contaminated` (domain or domain/shift -> numbers of
-            its items that training data repeat; every metric is also given for the rest, as `... (clean part)`).
+            place of the trial's seed for that stream alone), `contaminated` (domain or domain/shift -> numbers of
+            its items that training data repeat; every metric is also given for the rest, as `... (clean part)`),
+            `scores` (see `ablate.training.answers`), `curve` (steps or samples at which the weights are kept, to be
+            tested after training), `cost` (a second batch size, and prices), `inference` (how the trained module is
+            used: see `ablate.training.evaluations`) and `evaluations` (several such ways; each row then names its own).
 
     Returns:
         Rows of domain, shift, metric, value, n_examples, eval_hash (the test set's fingerprint); what belongs to the
         whole run has the domain `all`: params, train_seconds (of the fit, validation included), train_steps, epochs,
-        samples, train_flops (those of the first training step, by the examples seen), latency, memory, best_step
-        where a checkpoint was chosen, and train_rows where the datamodule tells which rows it kept.
+        samples, train_flops (those of the first training step, by the examples seen), inference_flops (of one
+        example), latency, memory, energy where there are counters, money where there are prices, best_step where a
+        checkpoint was chosen, and train_rows where the datamodule tells which rows it kept. A metric `...@100` is that
+        of the weights kept by `curve`. Values of single examples lie in the attempt's folder, `examples.parquet`.
 
     Raises:
         Diverged: a loss or a weight is not finite, or the loss is too high.
@@ -107,26 +125,36 @@ def preflight_search(config: DictConfig) -> list[Row]:
 
 def _confirm(config: DictConfig, **forced: Any) -> list[Row]:
     with _conditions(config):
-        fit = _Fit(config, forced)
-        fit.train()
+        fit, scores, examples, snapshots = _Fit(config, forced), Scores.of(config), Examples(), Snapshots.of(config)
+        fit.train(snapshots)
         seed_globals(fit.seed, "split")  # a module that splits in every setup draws the same split again
         fit.data.setup("test")
         domains = list(list_domains(config, fit.data))
         keep_apart(fit.trainer, domains)
+        scores.check(domains)
         folder = None if forced else fit.folder
         contaminated = read_contaminated(config.get("contaminated"))
-        parts = list(clean_domains(domains, contaminated))
-        rows = [row for d in domains for row in measure_domain(fit.trainer, fit.model, fit.data, d, folder)]
-        rows += count_clean(domains, contaminated)
-        for part in parts:  # of test sets whose reading is noted
-            for row in measure_domain(fit.trainer, fit.model, fit.data, part):
-                rows.append({**row, "metric": f"{row['metric']} (clean part)"})
-        return rows + ([] if forced else _for_all(fit.measure_costs(domains[0].loader)))
+        parts, evaluations = list(clean_domains(domains, contaminated)), list(list_evaluations(config))
+        rows = count_clean(domains, contaminated)
+        rows += [] if forced else _for_all(fit.measure_costs(domains[0].loader))
+        for evaluation in evaluations:
+            model, single = evaluation.adapt(fit.model), examples if evaluation is evaluations[0] else None
+            own = list(fit.test(model, domains, "", folder, scores, single))
+            own += fit.test(model, parts, " (clean part)", None, scores)  # of test sets whose reading is noted
+            own += [] if forced else _for_all(fit.measure_use(model, domains[0].loader))
+            rows += [{**row, **evaluation.levels} for row in own]
+        for budget in snapshots.visit(fit.model) if snapshots else ():
+            for evaluation in evaluations:
+                tested = fit.test(evaluation.adapt(fit.model), domains, f"{AT}{budget}", folder, scores)
+                rows += [{**row, **evaluation.levels} for row in tested]
+        if folder is not None:
+            examples.write(folder)
+        return rows
 
 
 def _search(config: DictConfig, **forced: Any) -> list[Row]:
     with _conditions(config), seal():
-        fit = _Fit(config, forced)
+        fit, _ = _Fit(config, forced), (Scores.of(config), Snapshots.of(config))  # refused before a search is paid for
         require_validation(fit.model, fit.data)
         metric = config.get("prune")
         reporter = Reporter(fit.folder, metric) if metric and fit.folder else None
@@ -135,7 +163,8 @@ def _search(config: DictConfig, **forced: Any) -> list[Row]:
         metrics = validate(fit.trainer, fit.model, fit.data)
         if reporter is not None and metric in metrics:
             reporter.tell(metrics[metric], fit.trainer.global_step)
-        return _for_all({**metrics, **fit.measure_costs(next(iter(list_loaders(fit.trainer.val_dataloaders)), None))})
+        loader = next(iter(list_loaders(fit.trainer.val_dataloaders)), None)
+        return _for_all({**metrics, **fit.measure_costs(loader), **fit.measure_use(fit.model, loader)})
 
 
 def _for_all(values: Mapping[str, float]) -> list[Row]:
@@ -149,6 +178,7 @@ class _Fit:
         if config.get("seed") is None:
             raise TrialError("the config has no seed", where="seed", remedy="add it: `seed: 0`")
         self.memory, self.seed, self.seconds = PeakMemory(), int(config.seed), 0.0
+        self.config, self.costing = config, Costing.of(config)
         self.folder = Path(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else None
         seed_globals(self.seed, "split")
         self.data: LightningDataModule = build(config, "data", LightningDataModule)
@@ -158,12 +188,15 @@ class _Fit:
         self.trainer = _make_trainer(config, self.guard, self.folder, forced)
         self.best: dict[str, float] = {}
         self.rows: dict[str, float] = {}
+        self.energy: dict[str, float] = {}
 
-    def train(self, reporter: Reporter | None = None) -> None:
-        """Fit, and put the best checkpoint back where one is chosen."""
-        if reporter is not None:
-            self.trainer.callbacks.append(reporter)  # type: ignore[attr-defined]
+    def train(self, *watching: Callback | None) -> None:
+        """Fit, watched by further callbacks, and put the best checkpoint back where one is chosen."""
+        meter = Meter(find_counters(self.trainer.strategy.root_device))
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        callbacks += [callback for callback in (*watching, meter if meter.counters else None) if callback is not None]
         seed_globals(self.seed, "split")  # the datamodule's setup, which Lightning calls first, draws the split
+        meter.start()
         start = time.perf_counter()
         with lightning_refusing(self.model):
             try:
@@ -172,10 +205,24 @@ class _Fit:
                 if str(error).startswith(("Early stopping conditioned", "`ModelCheckpoint(monitor")):
                     check_monitors(self.trainer)
                 raise
-        self.seconds = time.perf_counter() - start
+        self.seconds, self.energy = time.perf_counter() - start, meter.stop()
         check_monitors(self.trainer)
         self.best = restore_best(self.trainer, self.model)
         self.rows = record_rows(self.data, self.folder)
+
+    def test(
+        self,
+        model: LightningModule,
+        domains: Sequence[Domain],
+        suffix: str,
+        folder: Path | None,
+        scores: Scores,
+        examples: Examples | None = None,
+    ) -> Iterator[Row]:
+        """The rows of a module, trained or made from it, on some domains; their metrics end in the suffix."""
+        for domain in domains:
+            for row in measure_domain(self.trainer, model, self.data, domain, folder, scores, examples):
+                yield {**row, "metric": row["metric"] + suffix}
 
     def measure_costs(self, loader: "DataLoader[Any] | None") -> dict[str, float]:
         """What the run took; the latency is that of single examples of a loader, on the device that trained."""
@@ -188,18 +235,31 @@ class _Fit:
             "train_steps": self.trainer.global_step,
             "epochs": float(epochs),
             "samples": self.guard.samples,
+            **self.energy,
             **self.best,
             **self.rows,
             **self.memory.read(device),
         }
         self.model.to(device)  # Lightning leaves it on the CPU
-        latency = measure_latency(self.model, loader) if loader is not None else {}
-        flops = count_step_flops(self.model, move_data_to_device(self.guard.first, device))
+        if loader is not None:
+            inputs = take_inputs(self.model, loader)
+            once = None if inputs is None else count_once(count_forward_flops, self.model, inputs, self.config)
+            costs |= {} if once is None else {"inference_flops": once}
+        first = move_data_to_device(self.guard.first, device)
+        flops, seen = count_once(count_step_flops, self.model, first, self.config), count_examples(first)
         self.model.cpu()
-        seen = count_examples(self.guard.first)
         if flops is not None and seen:  # the last batch of an epoch may be smaller than the first
             costs["train_flops"] = flops * self.guard.samples / seen
-        return {**costs, **latency}
+        return {**costs, **self.costing.price(costs)}
+
+    def measure_use(self, model: LightningModule, loader: "DataLoader[Any] | None") -> dict[str, float]:
+        """What it takes to use a module, trained or made from it: its size, and the latency of examples of a loader."""
+        model.to(self.trainer.strategy.root_device)
+        latency = measure_latency(model, loader) if loader is not None else {}
+        if loader is not None and self.costing.batch is not None and self.costing.batch > 1:
+            latency |= measure_latency(model, loader, self.costing.batch)
+        model.cpu()
+        return {**measure_size(model), **latency}
 
 
 def _make_trainer(config: DictConfig, guard: Guard, folder: Path | None, forced: Mapping[str, Any]) -> Trainer:

@@ -10,7 +10,8 @@ from ablate.training import preflight, preflight_search, run_trial, validate_tri
 
 from .configs import trial_config
 
-COSTS = set("params train_seconds train_steps epochs samples train_flops latency_p50_ms latency_p95_ms".split())
+SPENT = "train_seconds train_steps epochs samples train_flops"
+COSTS = set(f"params size_mb {SPENT} inference_flops latency_p50_ms latency_p95_ms".split())
 
 
 def searched(data: Any = "Validated", model: str = "Judged", function: Any = validate_trial, **settings: Any) -> Any:
