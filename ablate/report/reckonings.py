@@ -209,12 +209,13 @@ def _find_repeated(trials: Iterable[str], papers: Papers) -> list[str]:
 def _find_reruns(plan: Plan, launched: Mapping[str, tuple[Launch, ...]]) -> Iterator[str]:
     """Trials that had an outcome and were run again for another."""
     again, diverged = [], []
-    retried = plan.divergence is not None and plan.divergence.treatment == "retry"
+    cap = plan.divergence.retries if plan.divergence else 0
     for i in sorted(trial.id for trial in plan.trials):
-        complete = {launch.signature for launch in launched.get(i, ()) if launch.status == "complete"}
-        if len(complete) > 1:
+        complete = [launch for launch in launched.get(i, ()) if launch.status == "complete"]
+        seeds = [launch.seed for launch in launched.get(i, ()) if launch.status == "diverged"]
+        if len({launch.signature for launch in complete}) > 1:
             again.append(i)
-        elif complete and not retried and any(launch.status == "diverged" for launch in launched[i]):
+        elif complete and (len(seeds) > cap or complete[0].seed in seeds):
             diverged.append(i)
     if again:
         yield f"{counted(len(again), 'trial')} run again, with other scores than before: {', '.join(again)}."

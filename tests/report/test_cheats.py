@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import ablate as ab
-from ablate.accounts import ACCOUNT_FILE, read_account
+from ablate.accounts import ACCOUNT_FILE, Account, read_account
 from ablate.amendments import AMENDMENTS_FILE, amend
 from ablate.engine import load, read_outcomes, run
 from ablate.errors import StudyError
@@ -17,10 +18,11 @@ from ablate.plans import Plan
 from ablate.records import Records
 from ablate.report.budgets import budget_table
 from ablate.report.integrity import contamination_table, find_integrity
-from ablate.report.papers import CONTAMINATION_FILE, read_papers
+from ablate.report.papers import CONTAMINATION_FILE, Papers, read_papers
 from ablate.report.reckonings import accounted, breaches, deviations
 from ablate.report.tables import table
 from ablate.runs import Runs
+from ablate.safeguards import RETRY_SEEDS
 from ablate.signals import note_reading
 from tests.report.studies import make_tuned_plan, read_markdown, tuned_task
 
@@ -217,6 +219,28 @@ def test_a_diverged_run_that_was_run_until_it_fitted_is_told(study):
     forget(study, trial)
     run(plan, tuned_task, folder=study, progress=False)
     assert f"1 trial diverged, and run again until complete: {trial.id}." in report(study)[0]
+
+
+def test_retries_beyond_the_cap_or_on_the_seed_that_diverged_are_told(study):
+    account = read_account(study)
+    plan = make_tuned_plan(divergence={"treatment": "retry", "retries": 1})
+    records = Records(Records.read(study / "records.csv").frame.query("phase == 'none'"), plan)
+    (first, *_), trial = account.of_trial[Plan.read(study).trials[0].id], plan.trials[0]
+
+    def said(*seeds):
+        """Of a trial that completed on the last of these seeds and diverged on those before."""
+        launches = [
+            replace(first, trial=trial.id, attempt=k, seed=seed, status="diverged" if k < len(seeds) else "complete")
+            for k, seed in enumerate(seeds, 1)
+        ]
+        return f"1 trial diverged, and run again until complete: {trial.id}." in [
+            *breaches(records, Papers(account=Account(tuple(launches))))
+        ]
+
+    assert not said(trial.seed)
+    assert not said(trial.seed, trial.seed + RETRY_SEEDS)
+    assert said(trial.seed, trial.seed)
+    assert said(trial.seed, trial.seed + RETRY_SEEDS, trial.seed + 2 * RETRY_SEEDS)
 
 
 def test_a_domain_that_was_put_into_another_group_is_named(study):
