@@ -2,13 +2,14 @@
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from ablate.analyses import DECIDING, Analysis, require_margin
-from ablate.errors import PlanError, require_one_of
-from ablate.factors import RESERVED, Factor, Level, is_text
+from ablate.analyses import DECIDING, Analysis, Stopping, require_margin
+from ablate.errors import PlanError, require_keys, require_one_of
+from ablate.factors import RESERVED, Factor, Level, is_list, is_text
+from ablate.safeguards import RETRY_SEEDS
 from ablate.tunings import Tuning
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def settle_analysis(
     """
     values = analysis.to_dict() if isinstance(analysis, Analysis) else dict(analysis or {})
     stopping, looks = values.get("stopping", "fixed"), tuple(values.get("looks") or ())
+    require_one_of(stopping, get_args(Stopping), "analysis.stopping", "stopping")
     if stopping == "fixed":
         if max_seeds is not None:
             remedy = "declare `analysis.stopping: sequential` or `e_process`, or give `seeds` alone"
@@ -112,16 +114,23 @@ def settle_tuning(tuning: Tuning | Mapping[str, Any] | None, metric: str, direct
     """Tuning as a value; its objective is the validation metric `val_<metric>` unless named."""
     if tuning is None or isinstance(tuning, Tuning):
         return tuning
+    require_keys(tuning, [f.name for f in fields(Tuning)], "tuning")
     values = dict(tuning)
     space = values.get("space") or ()
     if isinstance(space, Mapping):
-        ends = {
-            key: n if isinstance(n, Mapping) else dict(zip(("low", "high"), n, strict=False))
-            for key, n in space.items()
-        }
-        values["space"] = [{"key": key, **n} for key, n in ends.items()]
+        values["space"] = [{"key": key, **_read_range(key, ends)} for key, ends in space.items()]
     values["objectives"] = values.get("objectives") or [{"metric": f"val_{metric}", "direction": direction}]
     return Tuning.from_dict(values)
+
+
+def _read_range(key: str, ends: Any) -> Mapping[str, Any]:
+    """A nuisance's range: a mapping, or its two ends."""
+    if isinstance(ends, Mapping):
+        return ends
+    if not is_list(ends) or len(ends) != 2:
+        allowed = ["[low, high]", "{low: ..., high: ..., log: true}"]
+        raise PlanError(f"the range of {key!r} is {ends!r:.80}", where="tuning.space", allowed=allowed)
+    return {"low": ends[0], "high": ends[1]}
 
 
 def group_domains(domains: Mapping[str, Iterable[str]] | Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -151,6 +160,7 @@ def check_plan(made: "Plan") -> None:
         if not (isinstance(name, str) and name.strip() and is_text(name)):
             raise PlanError(f"the {key} is {name!r}", where=key, remedy="a name is text on one line")
     _check_tuning(made)
+    _check_replacements(made)
     _check_stopping(made)
     for family in made.acknowledged:
         require_one_of(family, made.families, "acknowledge", "family of the analysis")
@@ -177,6 +187,16 @@ def _check_tuning(made: "Plan") -> None:
         if objective.metric == made.metric:
             remedy = "log a validation metric under its own name and tune on that: `val_accuracy`"
             raise PlanError(f"{made.metric!r} would tune and report", where="tuning.objectives", remedy=remedy)
+
+
+def _check_replacements(made: "Plan") -> None:
+    """A replacement of a diverged run is a run of its own: its seed is no other trial's."""
+    retries = made.divergence.retries if made.divergence else 0
+    taken = {*made.seeds, *(made.tuning.seeds if made.tuning else ())}
+    shared = {(seed + k * RETRY_SEEDS) % 2**32 for seed in made.seeds for k in range(1, retries + 1)} & taken
+    if shared:
+        remedy = f"seeds and their replacements, {RETRY_SEEDS:,} apart, must all be different"
+        raise PlanError(f"seeds {sorted(shared)} would be run twice", where="divergence.retries", remedy=remedy)
 
 
 def _check_stopping(made: "Plan") -> None:

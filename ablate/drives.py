@@ -91,7 +91,11 @@ class Drive:
             return True
         if trial.phase == "search":
             return record["status"] in ("failed", "diverged", "pruned")
-        return record["status"] == "diverged" and self.plan.divergence is not None and self.settled(trial, record)
+        rule = self.plan.divergence
+        if record["status"] != "diverged" or rule is None:
+            return False
+        spent = not self._diverged(trial) and (record.get("attempt") or 0) > rule.retries  # the runs lie elsewhere
+        return spent or self.settled(trial, record)
 
     def check(self, name: str, trials: Iterable[Trial]) -> Sequence[tuple[Trial, Any]]:
         """What the task's method `name` says of each trial; none where the task has no such method.

@@ -407,7 +407,7 @@ def plan(
         analysis=settled,
         acknowledged=tuple([acknowledge] if isinstance(acknowledge, str) else acknowledge),
         tuning=settle_tuning(tuning, metric, direction),
-        divergence=Divergence.from_dict(divergence) if isinstance(divergence, Mapping) else divergence,
+        divergence=divergence if isinstance(divergence, Divergence | None) else Divergence.from_dict(divergence),
         budget=budget if isinstance(budget, Budget) else Budget.from_dict(budget or {}),
     )
     check_plan(made)

@@ -77,6 +77,7 @@ def test_looks_are_spaced_by_the_seeds_of_the_first_unless_named():
     ("changes", "message"),
     [
         ({"max_seeds": 9}, "seeds are fixed"),
+        ({"analysis": {"stopping": "sequentia"}}, "did you mean 'sequential'"),
         ({"analysis": {"stopping": "sequential"}}, "max_seeds None"),
         ({"analysis": {"stopping": "sequential", "looks": [3, 5]}, "max_seeds": 9}, "looks end at 5, seeds at 9"),
         ({"analysis": {"stopping": "e_process"}, "seeds": [7, 3, 11], "max_seeds": 9}, "3 seeds are listed"),

@@ -1,5 +1,7 @@
 """Diverged runs are outcomes: what the plan declares is done with them, and nothing is run until it fits."""
 
+import shutil
+
 import pytest
 
 import ablate as ab
@@ -9,8 +11,8 @@ from ablate.safeguards import RETRY_SEEDS, Budget, Divergence
 from tests import toys
 
 
-def declare(**rule):
-    return ab.plan({"data": ["raw", "clean"]}, seeds=2, metric="accuracy", name="toy", divergence=rule or None)
+def declare(seeds=2, **rule):
+    return ab.plan({"data": ["raw", "clean"]}, seeds=seeds, metric="accuracy", name="toy", divergence=rule or None)
 
 
 def diverging(trial):
@@ -62,6 +64,9 @@ def test_replacements_have_a_cap(tmp_path):
         records = run(plan, tmp_path)
     assert [a["status"] for a in attempts(plan, tmp_path)] == ["diverged", "diverged"]
     assert records.failures["status"].tolist() == ["diverged"]
+    shutil.rmtree(tmp_path / "runs")  # as in a fresh clone
+    run(plan, tmp_path)
+    assert attempts(plan, tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -73,11 +78,17 @@ def test_replacements_have_a_cap(tmp_path):
         ({"treatment": "fail", "retries": 1}, "with retries"),
         ({"above": float("inf")}, "above is inf"),
         ({"over": 3}, "unknown key 'over'"),
+        ({"treatment": "retry", "retries": 2, "seeds": [0, 2 * 10**9]}, "would be run twice"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(rule, message):
     with pytest.raises(PlanError, match=message):
         declare(**rule)
+
+
+def test_a_rule_is_a_mapping():
+    with pytest.raises(PlanError, match="'worst' is not a mapping"):
+        ab.plan({"data": ["raw", "clean"]}, divergence="worst")
 
 
 def test_safeguards_come_back_from_plain_values():

@@ -56,6 +56,20 @@ def test_ranges_that_are_none_are_refused(ends, message):
         Nuisance("lr", *ends)
 
 
+@pytest.mark.parametrize(
+    ("tuning", "message"),
+    [
+        (5, "5 is not a mapping"),
+        ({"space": {"lr": 0.1}}, "the range of 'lr' is 0.1"),
+        ({"space": {"lr": [0.1, 0.2, 0.3]}}, "the range of 'lr' is"),
+        ({"space": {"lr": [0.1, 1]}, "budget": 3}, "unknown key 'budget'"),
+    ],
+)
+def test_a_declaration_that_cannot_be_read_is_refused(tuning, message):
+    with pytest.raises(PlanError, match=message):
+        ab.plan({"data": ["raw", "clean"]}, tuning=tuning)
+
+
 def test_a_plan_keeps_its_tuning():
     plan = make_plan(7, objectives=[{"metric": "val_accuracy"}, {"metric": "latency", "direction": "minimize"}])
     assert Plan.from_dict(plan.to_dict()).tuning == plan.tuning
