@@ -123,12 +123,22 @@ def _shift(
         if _attacks(change):
             return base, Attack(change, int(config.seed))
         made[key] = change(base.dataset)
+    return _load_as(made[key], base), None
+
+
+def _load_as(dataset: "Dataset[Any]", base: "DataLoader[Any]") -> "DataLoader[Any]":
+    """A shifted test set in the batches of the one it was made from; in order, where it has other rows."""
     same: dict[str, Any] = {"collate_fn": base.collate_fn, "num_workers": base.num_workers}
-    if isinstance(made[key], IterableDataset):
-        return DataLoader(made[key], batch_size=base.batch_size, **same), None
+    if isinstance(dataset, IterableDataset):
+        return DataLoader(dataset, batch_size=base.batch_size, **same)
+    sizes = {len(each) for each in (dataset, base.dataset) if hasattr(each, "__len__")}
+    kept = len(sizes) < 2
     if base.batch_sampler is None:
-        return DataLoader(made[key], batch_size=None, sampler=base.sampler, **same), None
-    return DataLoader(made[key], batch_sampler=base.batch_sampler, **same), None
+        return DataLoader(dataset, batch_size=None, sampler=base.sampler if kept else None, **same)
+    if not kept:
+        size = base.batch_size or getattr(base.batch_sampler, "batch_size", 1)
+        return DataLoader(dataset, batch_size=size, **same)
+    return DataLoader(dataset, batch_sampler=base.batch_sampler, **same)
 
 
 def _attacks(change: Any) -> bool:

@@ -91,6 +91,14 @@ def test_a_loader_with_a_batch_sampler_can_be_shifted() -> None:
     assert torch.equal(inputs(moved), inputs(plain) + torch.tensor([5.0, 0.0]))
 
 
+@pytest.mark.parametrize(("data", "size"), [("Points", 16), ("BatchSampled", 16)])
+def test_a_shift_may_take_a_part_of_the_test_set(data: str, size: int) -> None:
+    some = {"_target_": "torch.utils.data.Subset", "_partial_": True, "indices": [*range(20, 38), 3]}
+    plain, part = listed(getattr(import_module("stranger"), data)(), {"a": {"home": None}, "p": {"home/part": some}})
+    assert torch.equal(inputs(part), inputs(plain)[some["indices"]])
+    assert [len(batch[0]) for batch in part.loader] == [size, 19 - size]
+
+
 @pytest.mark.parametrize("declared", [{"clean": ["home"]}, ["home", "home/far"]])
 def test_domains_may_be_lists_of_names(declared: Any) -> None:
     assert places(listed(import_module("stranger").Points(), declared))[0] == "home/none"
