@@ -52,6 +52,8 @@ check: $(READY) ## every test that can run here: the slow ones, and with pdflate
 		echo "no Chromium here: tests marked browser are left out (Debian: make debian)"; marks="$$marks and not browser"; fi; \
 	if ! Rscript -e 'for (p in c("lmerTest", "pbkrtest", "emmeans", "metafor", "jsonlite")) library(p, character.only = TRUE)' >/dev/null 2>&1; then \
 		echo "no R with lme4's family here: tests marked r are left out (Debian: make debian)"; marks="$$marks and not r"; fi; \
+	if ! $(BIN)/python -c 'import importlib.util as u; all(u.find_spec(n) for n in ("lm_eval", "transformers")) or exit(1)'; then \
+		echo "no lm-eval and transformers in $(VENV): tests marked lm are left out (the extra lm)"; marks="$$marks and not lm"; fi; \
 	echo "pytest -m '$$marks'"; $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m "$$marks"
 
 bench: $(READY) $(BENCH)/.ready ## the statistics beside the tools they replace: same answers, seconds (ARGS=--full: all rows)
@@ -82,7 +84,7 @@ wheel: $(READY) ## build the wheel into dist/
 constraints: ## resolve anew and write constraints.txt (then run make check)
 	rm -rf .venv-constraints
 	$(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/python -m pip install -qq --progress-bar off '.[test]' torch==$(TORCH)
+	.venv-constraints/bin/python -m pip install -qq --progress-bar off '.[test,lm]' torch==$(TORCH)
 	{ echo "# The versions that the tests run with, on Python $$($(PYTHON) -V | cut -d' ' -f2). Made by: make constraints"; \
 	.venv-constraints/bin/python -m pip freeze --all --exclude pip --exclude ablate-studies | sed -E 's/\+(cpu|cu[0-9]+)$$//' \
 	| grep -vE '^(nvidia-|cuda-|triton==)'; } > constraints.txt
