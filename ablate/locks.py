@@ -65,5 +65,6 @@ def _refuse(changed: list[str], home: Path) -> None:
             "what is asked for has drifted from the locked plan (before -> now):\n" + "\n".join(shown + more),
             where=str(home / PLAN_FILE),
             remedy="put it back, give the changed study a folder of its own, or amend the plan: "
-            '`ablate amend STUDY --why "..."`; nothing was run or overwritten',
+            '`ablate amend STUDY --why "..."`; with an app of your own, the same command and '
+            '`++hydra.sweeper.amend.why="..."`; from Python, `ablate.revisions.amend_study`. Nothing was run',
         )

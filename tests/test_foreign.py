@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import ablate as ab
+from ablate.amendments import read_amendments
 
 APP = Path(__file__).parent / "foreign"
 STUDY = ["-m", "hydra/sweeper=ablate", "model=shallow,deep", "lr=0.1,0.2", "hydra.sweeper.seeds=2"]
@@ -104,6 +105,16 @@ def test_an_interrupted_study_says_so_loses_nothing_and_goes_on(app, launcher, n
     complete = [path for path in done if json.loads(path.read_text())["status"] == "complete"]
     assert len(complete) >= 3
     assert not [path for path in complete if (path.parents[1] / "2").exists()], "nothing that was done ran twice"
+
+
+@pytest.mark.slow
+def test_its_locked_plan_is_amended_by_the_command_that_runs_it(app):
+    words = [*STUDY, *MINIMIZE, "mapping=true", "hydra.sweeper.folder=study"]
+    app(*words)
+    assert "++hydra.sweeper.amend.why" in app(*words, "hydra.sweeper.margin=0.1", status=2)
+    app(*words, "hydra.sweeper.margin=0.1", "++hydra.sweeper.amend.why='a referee asked'")
+    (made,) = read_amendments(app.folder / "study")
+    assert (made.why, made.complete) == ("a referee asked", 8)
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def sweep(arguments: Sequence[str], config: DictConfig, context: HydraContext, f
             if config.hydra.sweeper.amend:
                 require_estimable(study.plan)
                 asked = config.hydra.sweeper.amend
-                amend_study(study.plan, study.folder, str(asked.why), data=bool(asked.data))
+                amend_study(study.plan, study.folder, str(asked.get("why", "")), data=bool(asked.get("data")))
                 return None
             if config.hydra.sweeper.noise:
                 return _measure_noise(study, config, context, function)
