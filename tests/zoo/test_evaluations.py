@@ -1,16 +1,22 @@
 """Evaluations: by hand, and against torchmetrics."""
 
+import inspect
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from torchmetrics.classification import MulticlassCalibrationError
 
 from ablate.errors import TrialError
 from ablate.training.answers import Answers
+from ablate.training.parts import build
+from ablate.zoo import attacks, corruptions, evaluations, slices
 from ablate.zoo.evaluations import (
     abstain,
     calibrate,
@@ -129,3 +135,25 @@ def test_labels_that_are_no_classes_are_refused() -> None:
     with pytest.raises(TrialError, match="float32"):
         calibrate(Answers(torch.zeros(2, 3), torch.zeros(2), {}))
     assert math.isfinite(calibrate(Answers(torch.zeros(2, 3), torch.tensor([0, 1]), {}))["ece"])
+
+
+# --- its page --------------------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+
+
+def test_the_page_tells_of_every_part() -> None:
+    for module in (attacks, corruptions, evaluations, slices):
+        for name, part in inspect.getmembers(module, inspect.isfunction):
+            if part.__module__ == module.__name__ and not name.startswith("_"):
+                shown = name if module is evaluations else f"{module.__name__.rpartition('.')[2]}.{name}"
+                assert f"| `{shown}` |" in PAGE, shown
+
+
+def test_its_configs_can_be_built_but_for_the_parts_that_are_the_readers_own() -> None:
+    for block in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
+        for members in OmegaConf.create(block).values():
+            for node in members.values() if "_target_" not in members else [members]:
+                if node is not None:
+                    plain = {key: value for key, value in node.items() if key not in ("of", "reference")}
+                    assert callable(build(OmegaConf.create({"part": plain}), "part"))
