@@ -1,4 +1,4 @@
-"""Shifts of texts: dataset -> dataset, the same windows changed in one way, byte for byte, at a stated severity.
+"""Shifts of windows of bytes: dataset -> dataset, all changed in one way, byte for byte, at a stated severity.
 
 Each takes a dataset of `bytes` of one length and gives one of the same. What is random in a shift is drawn from the
 seed in its definition, never from a trial's: all trials see the same texts. Only letters and white space of ASCII are
