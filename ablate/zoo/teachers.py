@@ -125,18 +125,18 @@ def load_weights(network: nn.Module, checkpoint: str | Path) -> nn.Module:
     try:
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise TrialError("there is no such checkpoint", where=str(checkpoint)) from error
+        raise TrialError(f"there is no checkpoint {str(checkpoint)!r}", where="objective.checkpoint") from error
     except (UnpicklingError, EOFError, RuntimeError) as error:
-        what = "the checkpoint is broken or holds objects, and objects are not unpickled"
-        raise TrialError(what, where=str(checkpoint), remedy="save weights and plain values only") from error
+        what = f"the checkpoint {str(checkpoint)!r} is broken or holds objects, and objects are not unpickled"
+        raise TrialError(what, where="objective.checkpoint", remedy="save weights and plain values only") from error
     weights = saved.get("state_dict", saved)
     if all(PREFIX + name in weights for name in network.state_dict()):
         weights = {name: weights[PREFIX + name] for name in network.state_dict()}
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        what = f"the checkpoint is not of this {type(network).__name__}: {error}"
-        raise TrialError(what, where=str(checkpoint), remedy="describe the network that was trained") from error
+        what = f"the checkpoint {str(checkpoint)!r} is not of this {type(network).__name__}: {error}"
+        raise TrialError(what, where="objective.checkpoint", remedy="describe the network that was trained") from error
     return network
 
 

@@ -1,6 +1,6 @@
 """Objectives on two views of every example: consistency regularisation and the supervised contrast.
 
-A view is (inputs, generator) -> inputs, changed at random: `ablate.zoo.digits.jitter` is one.
+A view is (inputs, generator) -> inputs, changed at random; `jitter_pictures` is one.
 """
 
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ablate.zoo.digits import jitter
 from ablate.zoo.objectives import (
     UNLABELLED,
     Batch,
@@ -19,6 +20,11 @@ from ablate.zoo.objectives import (
 )
 
 View = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def jitter_pictures(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures (n, 1, height, width) turned, scaled and moved a little, wherever they are; drawn on the CPU."""
+    return jitter(pictures.cpu(), generator).to(pictures.device)
 
 
 class Consistency(BatchObjective):

@@ -10,7 +10,10 @@ from torch.nn.functional import cross_entropy
 from ablate.errors import TrialError
 from ablate.zoo.classifiers import Perceptron
 from ablate.zoo.mixtures import MixUp
+from ablate.zoo.networks import MultilayerPerceptron
 from ablate.zoo.objectives import UNLABELLED, FocalLoss, ZLoss, find_loss, require_parts
+from ablate.zoo.teachers import Distillation
+from ablate.zoo.views import Consistency, SupervisedContrast
 from tests.zoo.nets import Averages, generator, pictures, sentences
 
 LOGITS = torch.randn(9, 4, generator=generator())
@@ -102,3 +105,20 @@ def test_what_a_network_does_not_offer_is_named():
 def test_a_negative_option_is_refused(make):
     with pytest.raises(TrialError, match="0 or more"):
         make()
+
+
+def same(inputs, generator):
+    return inputs
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Consistency(same), lambda: SupervisedContrast(same), lambda: Distillation(MultilayerPerceptron(9, 1))],
+    ids=["consistency", "contrast", "distillation"],
+)
+def test_the_order_of_a_batch_changes_no_loss(make):
+    torch.manual_seed(0)
+    net, (inputs, labels) = MultilayerPerceptron(8, 1), pictures()
+    order, objective = torch.randperm(len(labels), generator=generator()), make()
+    expected = find_loss(objective, net, (inputs, labels), generator())
+    torch.testing.assert_close(find_loss(objective, net, (inputs[order], labels[order]), generator()), expected)

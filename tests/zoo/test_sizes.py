@@ -84,7 +84,7 @@ def test_the_sizes_of_scan_are_a_ladder_too(name, width):
 # --- matching --------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(st.integers(1, 300), st.integers(1, 3))
 def test_the_width_of_a_known_count_is_found_again(width, depth):
     target = count_parameters(MultilayerPerceptron(width, depth))

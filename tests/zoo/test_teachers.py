@@ -108,8 +108,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path):
     (tmp_path / "torn.ckpt").write_bytes((tmp_path / "other.ckpt").read_bytes()[:900])
     (tmp_path / "empty.ckpt").touch()
     said = {
-        "none": "no such checkpoint",
-        "other": "not of this MultilayerPerceptron(.|\n)*size mismatch",
+        "none": "there is no checkpoint .*none.ckpt",
+        "other": "other.ckpt.* not of this MultilayerPerceptron(.|\n)*size mismatch",
         **dict.fromkeys(["object", "torn", "empty"], "broken or holds objects"),
     }
     for name, message in said.items():
