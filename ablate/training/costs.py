@@ -32,7 +32,7 @@ class Costing:
 
     Attributes:
         batch: examples of a second latency, and of the throughput.
-        device_hour: the price of an hour of training.
+        device_hour: the price of an hour of training on one device.
         kwh: that of a kilowatt hour.
     """
 
@@ -63,11 +63,12 @@ class Costing:
                     raise TrialError(f"{key} is {value!r}", where=f"{where}.{key}", allowed=allowed)
         return cls(**given, **prices)
 
-    def price(self, costs: Mapping[str, float]) -> dict[str, float]:
+    def price(self, costs: Mapping[str, float], devices: int = 1) -> dict[str, float]:
         """What training cost, in the unit of the prices: `money_device`, `money_energy` and their sum `money`.
 
         Args:
             costs: `train_seconds`, and `train_energy_..._j` of every counter that was read.
+            devices: how many trained.
 
         Returns:
             What could be measured of what is priced; the sum where that is all of it.
@@ -75,7 +76,7 @@ class Costing:
         energy = [value for name, value in costs.items() if name.startswith("train_energy_")]
         found = {}
         if self.device_hour is not None:
-            found["money_device"] = self.device_hour * costs["train_seconds"] / 3600
+            found["money_device"] = self.device_hour * devices * costs["train_seconds"] / 3600
         if self.kwh is not None and energy:
             found["money_energy"] = self.kwh * sum(energy) / JOULES
         priced = [price for price in (self.device_hour, self.kwh) if price is not None]
@@ -149,7 +150,7 @@ def count_once(count: Callable[[Any, Any], int | None], model: Any, given: Any, 
     Operations follow from the config without its seed, the module's class and all shapes, so that a number kept is
     exactly the number counted. Latencies are another matter: copied to other seeds they would pass for evidence.
     """
-    described = [(name, tuple(value.shape), str(value.dtype)) for name, value in model.state_dict().items()]
+    described = [(name, _shapes(value)) for name, value in model.state_dict().items()]
     settings: Any = OmegaConf.to_container(config, resolve=False)
     settings.pop("seed", None)
     texts = (repr(described), repr(settings), repr(_shapes(given)), str(_device(model)))

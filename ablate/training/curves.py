@@ -5,6 +5,7 @@ No test set is opened while training goes on, and nothing is chosen by a curve.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class Snapshots(Callback):
 
     def __init__(self, budgets: Sequence[int], unit: str) -> None:
         self.budgets, self.unit = sorted(set(budgets)), unit
-        self.kept: dict[int, dict[str, torch.Tensor]] = {}
+        self.kept: dict[int, dict[str, Any]] = {}
         self._samples = 0
 
     @classmethod
@@ -61,8 +62,7 @@ class Snapshots(Callback):
         spent = trainer.global_step if self.unit == "steps" else self._samples
         due = [budget for budget in self.budgets if budget <= spent and budget not in self.kept]
         if due:
-            state = {name: value.detach().to("cpu", copy=True) for name, value in pl_module.state_dict().items()}
-            self.kept |= dict.fromkeys(due, state)
+            self.kept |= dict.fromkeys(due, _copy(pl_module))
 
     def visit(self, model: LightningModule) -> Iterator[int]:
         """Every budget that was spent, while the module has its weights; afterwards it has its own again."""
@@ -74,8 +74,16 @@ class Snapshots(Callback):
 
 @contextmanager
 def _weights_kept(model: LightningModule) -> Iterator[None]:
-    state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    state = _copy(model)
     try:
         yield
     finally:
         model.load_state_dict(state)
+
+
+def _copy(model: LightningModule) -> dict[str, Any]:
+    """The state of a module, on the CPU; what is no tensor in it is copied as it is."""
+    return {
+        name: value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else deepcopy(value)
+        for name, value in model.state_dict().items()
+    }

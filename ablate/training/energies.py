@@ -5,7 +5,7 @@ A counter sees a whole device: run one trial at a time on what is measured. NVML
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,14 +101,15 @@ class Meter(Callback):
         return spent + step
 
 
-def find_counters(device: torch.device, powercap: Path = POWERCAP) -> list[Counter]:
-    """The counters of a device that trains: of its GPU, and of the processor's packages.
+def find_counters(devices: Sequence[torch.device], powercap: Path = POWERCAP) -> list[Counter]:
+    """The counters of what trains: of its GPUs, and of the processor's packages.
 
     Args:
-        device: of the trial.
+        devices: of the trial; where one of several GPUs has no counter, none is counted.
         powercap: the kernel's folder of RAPL counters.
     """
-    return [*_find_gpu(device), *_find_packages(powercap)]
+    found = [list(_find_gpu(device)) for device in devices]
+    return [*(counter for each in found for counter in each if all(found)), *_find_packages(powercap)]
 
 
 def _find_packages(powercap: Path) -> Iterator[Counter]:

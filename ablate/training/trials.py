@@ -192,7 +192,10 @@ class _Fit:
 
     def train(self, *watching: Callback | None) -> None:
         """Fit, watched by further callbacks, and put the best checkpoint back where one is chosen."""
-        meter = Meter(find_counters(self.trainer.strategy.root_device))
+        alone = self.trainer.num_nodes == 1  # counters of other machines cannot be read
+        strategy: Any = self.trainer.strategy
+        devices = getattr(strategy, "parallel_devices", None) or [strategy.root_device]
+        meter = Meter(find_counters(devices) if alone else [])
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         callbacks += [callback for callback in (*watching, meter if meter.counters else None) if callback is not None]
         seed_globals(self.seed, "split")  # the datamodule's setup, which Lightning calls first, draws the split
@@ -250,7 +253,7 @@ class _Fit:
         self.model.cpu()
         if flops is not None and seen:  # the last batch of an epoch may be smaller than the first
             costs["train_flops"] = flops * self.guard.samples / seen
-        return {**costs, **self.costing.price(costs)}
+        return {**costs, **self.costing.price(costs, self.trainer.num_nodes * self.trainer.num_devices)}
 
     def measure_use(self, model: LightningModule, loader: "DataLoader[Any] | None") -> dict[str, float]:
         """What it takes to use a module, trained or made from it: its size, and the latency of examples of a loader."""

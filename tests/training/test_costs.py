@@ -243,7 +243,7 @@ def test_money_is_measured_seconds_and_energy_at_stated_prices() -> None:
     assert found == pytest.approx({"money_device": 0.5, "money_energy": 0.45, "money": 0.95})
     unmeasured = costing.price({"train_seconds": 720.0})
     assert unmeasured == {"money_device": 0.5}, "without a counter there is no sum of it all"
-    assert Costing(device_hour=1.0).price(spent) == {"money_device": 0.2, "money": 0.2}
+    assert Costing(device_hour=1.0).price(spent, devices=2) == {"money_device": 0.4, "money": 0.4}
     assert Costing(kwh=1.0).price({"train_seconds": 1.0}) == {}
     assert Costing.of(OmegaConf.create({})).price(spent) == {}
 

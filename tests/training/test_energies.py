@@ -45,7 +45,7 @@ def test_packages_are_counted_and_not_what_is_within_or_around_them(tmp_path: Pa
     make_zone(tmp_path, "intel-rapl:0:0", "core", 5)
     make_zone(tmp_path, "intel-rapl:2", "psys", 5)
     make_zone(tmp_path, "dtpm", "package-9", 5)
-    meter = Meter(find_counters(CPU, tmp_path), Clock())
+    meter = Meter(find_counters([CPU], tmp_path), Clock())
     meter.start()
     count(first, 12.5)
     count(second, 3)  # it has begun anew at 1000
@@ -54,7 +54,7 @@ def test_packages_are_counted_and_not_what_is_within_or_around_them(tmp_path: Pa
 
 def test_the_first_count_is_where_it_starts(tmp_path: Path) -> None:
     zone = make_zone(tmp_path, "intel-rapl:0", "package-0", 10)
-    meter = Meter(find_counters(CPU, tmp_path), Clock())
+    meter = Meter(find_counters([CPU], tmp_path), Clock())
     count(zone, 200)
     for _ in range(2):  # a meter may be used again
         meter.start()
@@ -103,8 +103,8 @@ def test_a_counter_that_fails_is_left_out_and_so_is_its_sum() -> None:
 def test_where_nothing_counts_there_is_no_energy(tmp_path: Path) -> None:
     zone = make_zone(tmp_path, "intel-rapl:0", "package-0")
     (zone / "energy_uj").unlink()
-    assert find_counters(CPU, tmp_path) == []
-    assert find_counters(CPU, tmp_path / "none") == []
+    assert find_counters([CPU], tmp_path) == []
+    assert find_counters([CPU], tmp_path / "none") == []
     meter = Meter([])
     meter.start()
     assert meter.stop() == {}
@@ -117,7 +117,7 @@ def test_a_trial_reports_what_its_training_took(tmp_path: Path, monkeypatch: pyt
         spent[0] += 1.8e6
         return spent[0]
 
-    monkeypatch.setattr("ablate.training.trials.find_counters", lambda device: [Counter("cpu", read)])
+    monkeypatch.setattr("ablate.training.trials.find_counters", lambda devices: [Counter("cpu", read)])
     config = trial_config()
     config.cost = {"prices": {"kwh": 0.4, "device_hour": 0}}
     cost = {r["metric"]: r["value"] for r in run_trial(config) if r["domain"] == "all"}
@@ -128,7 +128,7 @@ def test_a_trial_reports_what_its_training_took(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.gpu
 def test_a_gpu_counts_what_it_burns() -> None:
     pytest.importorskip("pynvml", reason="the extra `energy`")
-    meter = Meter(find_counters(torch.device("cuda", 0)))
+    meter = Meter(find_counters([torch.device("cuda", 0)]))
     assert [counter.name for counter in meter.counters][:1] == ["gpu"]
     meter.start()
     square = torch.rand(4096, 4096, device="cuda")
