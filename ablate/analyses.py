@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any, Literal, Self, TypeGuard, get_args
 
 from ablate.errors import PlanError, require_keys, require_one_of
-from ablate.factors import Level
+from ablate.factors import Level, level_name
 
 Target = Literal["these_domains", "new_domains", "new_items"]
 Engine = Literal["auto", "crossed", "nested", "mixed", "summaries", "examples"]
@@ -43,6 +43,7 @@ DECIDING: tuple[Family, ...] = (
 # Settings that the first plans did not have.
 LATER = (
     "engine", "gatekeeping", "looks", "spending", "clean", "costs", "threshold", "sampler", "stopping", "futility",
+    "sweet_spot",
 )  # fmt: skip
 
 
@@ -85,6 +86,26 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class SweetSpot:
+    """A declared question: which size is best on which training budget, and where is one overtaken?
+
+    Attributes:
+        size: the factor whose levels are sizes.
+        budget: the factor whose levels are budgets; None takes learning curves (a metric `accuracy@1000`).
+        cost: a metric of the whole run that budgets are counted in, such as `train_flops`; None takes them as they are.
+        sizes: the levels, the smallest first; empty orders them by the metric `params`, or as numbers.
+    """
+
+    size: str
+    budget: str | None = None
+    cost: str | None = None
+    sizes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", tuple(map(level_name, self.sizes)))
+
+
+@dataclass(frozen=True)
 class Analysis:
     """How the records will be judged; declared with the plan and never chosen from results.
 
@@ -113,6 +134,7 @@ class Analysis:
             whose contrasts are decided get no more. `e_process`: so after every seed, from the first of `looks` (3).
         futility: conditional power below which an undecided contrast gets no more seeds; None: it always does. It
             does not touch the error rate.
+        sweet_spot: the best size on every training budget, shown in tables and a figure of their own; None: not asked.
     """
 
     target: Target = "these_domains"
@@ -131,6 +153,7 @@ class Analysis:
     sampler: str | None = None
     stopping: Stopping = "fixed"
     futility: float | None = None
+    sweet_spot: SweetSpot | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in [
@@ -188,6 +211,13 @@ class Analysis:
                     where="analysis.comparisons",
                     remedy="give name, cell, versus and margin",
                 ) from error
+        spot = values.get("sweet_spot")
+        if spot is not None:
+            require_keys(spot, [f.name for f in fields(SweetSpot)], "analysis.sweet_spot")
+            if not spot.get("size"):
+                remedy = "name the factor whose levels are sizes: `sweet_spot: {size: size}`"
+                raise PlanError("sizes of what?", where="analysis.sweet_spot", remedy=remedy)
+            values["sweet_spot"] = SweetSpot(**{**spot, "sizes": tuple(spot.get("sizes") or ())})
         for name in ("families", "looks", "costs"):
             given = values.get(name)
             if given is not None:
@@ -204,6 +234,8 @@ class Analysis:
             if plain[name] == getattr(Analysis, name):
                 del plain[name]
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+        if self.sweet_spot is not None:
+            plain["sweet_spot"] = {**asdict(self.sweet_spot), "sizes": list(self.sweet_spot.sizes)}
         return {**plain, "comparisons": [_comparison_dict(c) for c in self.comparisons]}
 
 

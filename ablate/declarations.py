@@ -165,6 +165,9 @@ def check_plan(made: "Plan") -> None:
     for family in made.acknowledged:
         require_one_of(family, made.families, "acknowledge", "family of the analysis")
     by_key = {f.key: f for f in made.factors}
+    if (spot := made.analysis.sweet_spot) is not None:
+        for key in filter(None, (spot.size, spot.budget)):
+            require_one_of(key, by_key, "analysis.sweet_spot", "factor")
     for c in made.analysis.comparisons:
         for key, word in [*c.cell.items(), *c.versus.items()]:
             require_one_of(key, by_key, f"analysis.comparisons.{c.name}", "factor")

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate.analyses import DEFAULT_FAMILIES, LATER, Analysis, Comparison, Engine, Family, require_margin
+from ablate.analyses import DEFAULT_FAMILIES, LATER, Analysis, Comparison, Engine, Family, SweetSpot, require_margin
 from ablate.designs import OWN, SCREENING
 from ablate.errors import PlanError
-from ablate.plans import Plan
+from ablate.plans import Plan, plan
 
 SMALL_GOOD = {"size": "small", "data": "clean"}
 comparisons = st.builds(
@@ -34,6 +34,14 @@ later = st.fixed_dictionaries(
         "clean": st.sampled_from(["d0", None]),
         "costs": st.lists(st.sampled_from(["latency", "flops"]), unique=True).map(tuple),
         "threshold": st.none() | st.floats(-1e9, 1e9),
+        "sweet_spot": st.none()
+        | st.builds(
+            SweetSpot,
+            st.just("size"),
+            st.sampled_from([None, "steps"]),
+            st.sampled_from([None, "train_flops"]),
+            st.sampled_from([(), ("s", "l")]),
+        ),
     },
 )
 STUDY = Path(__file__).parents[1] / "studies" / "digits_shift"
@@ -148,3 +156,18 @@ def test_a_margin_is_a_positive_finite_number_or_none():
     for margin in (0, -1, float("nan"), float("inf"), "1", True):
         with pytest.raises(PlanError, match="positive number"):
             require_margin(margin, "margin")
+
+
+def test_a_sweet_spot_is_about_factors_that_there_are():
+    factors = {"size": [8, 64], "data": ["raw", "clean"]}
+    spot = plan(factors, analysis={"sweet_spot": {"size": "size", "sizes": [8, 64]}}).analysis.sweet_spot
+    assert spot == SweetSpot("size", sizes=("8", "64"))
+    for declared, told in (
+        ({"size": "sise"}, "unknown factor 'sise'"),
+        ({"size": "size", "budget": "steps"}, "unknown factor 'steps'"),
+        ({"size": "size", "costs": "flops"}, "unknown key 'costs'"),
+        ({"cost": "flops"}, "sizes of what"),
+        ("size", "not a mapping"),
+    ):
+        with pytest.raises(PlanError, match=told):
+            plan(factors, analysis={"sweet_spot": declared})

@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any
 from ablate.factors import digest
 from ablate.files import write_whole
 from ablate.records import Records
-from ablate.report import accountings, budgets, integrity, inventories, reckonings, rendering, sentences, wordings
+from ablate.report import (
+    accountings,
+    budgets,
+    integrity,
+    inventories,
+    reckonings,
+    rendering,
+    sentences,
+    sweetspots,
+    wordings,
+)  # fmt: skip
 from ablate.report.papers import Papers, read_papers
 from ablate.report.tables import Table, domains_table, table
 from ablate.stats.effects import COLUMNS, Effects
@@ -72,6 +82,7 @@ def check_report(folder: Path) -> list[str]:
         "forest",
         *(["domains"] if (effects.frame["family"] == "domain").any() else []),
         *(["tuning"] if has_search(records) else []),
+        *(["sweet_spots"] if sweetspots.has_curves(sweetspots.read(records)) else []),
     ]
     lines += [_find(folder, f"figures/{name}{suffix}", stamp) for name in names for suffix in (".svg", ".pdf")]
     page = make_page(effects, records, papers, tables, dict.fromkeys(names, "<svg></svg>"))
@@ -105,7 +116,7 @@ def make_page(
         records: what they were made from.
         papers: what else lies in the study's folder.
         tables: as `make_tables` gives them.
-        svgs: figures by name (`forest`, `domains`, `tuning`), as `figures.inline` gives them.
+        svgs: figures by name (`forest`, `domains`, `tuning`, `sweet_spots`), as `figures.inline` gives them.
     """
     plan, search = records.plan, accountings.search_table(records)
     return _template().render(
@@ -141,7 +152,8 @@ def _verdicts(effects: Effects, records: Records, papers: Papers) -> list[dict[s
 
 
 def make_tables(effects: Effects, records: Records, papers: Papers) -> dict[str, Table]:
-    """The tables of a study by name; budgets, tuning and contamination where there is something to tell."""
+    """The tables of a study by name; budgets, tuning, contamination and sizes where there is something to tell."""
+    spots = sweetspots.read(records)
     made: dict[str, Table | None] = {
         "effects": table(effects, records, papers),
         "domains": domains_table(effects, records, papers),
@@ -152,6 +164,8 @@ def make_tables(effects: Effects, records: Records, papers: Papers) -> dict[str,
         "tuning": budgets.tuning_table(records.plan, papers.selection),
         "contamination": integrity.contamination_table(papers),
         "clean_part": integrity.clean_table(effects, records),
+        "best_sizes": sweetspots.best_table(spots) if spots else None,
+        "overtaking": sweetspots.crossing_table(spots) if spots else None,
     }
     return {name: shown for name, shown in made.items() if shown is not None}
 
@@ -170,7 +184,8 @@ def _figures(effects: Effects, records: Records) -> dict[str, Any]:
     from ablate.report import curves, figures
 
     drawn = {"forest": figures.forest(effects, records), "domains": figures.domains(effects, records)}
-    return {**drawn, "tuning": curves.tuning(records)}
+    spots = sweetspots.read(records)
+    return {**drawn, "tuning": curves.tuning(records), "sweet_spots": sweetspots.curves(spots) if spots else None}
 
 
 def _field(value: object) -> str:

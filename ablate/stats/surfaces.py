@@ -101,7 +101,7 @@ def read_surfaces(
     if points["budget"].nunique() < 2:
         remedy = "log the metric as `metric@budget`, or name the factor that is the budget"
         raise RecordsError("no score at two budgets", where="sweet spot", remedy=remedy)
-    order = [level_name(s) for s in sizes] if sizes is not None else _order(records, size)
+    order = [level_name(s) for s in sizes] if sizes else _order(records, size)
     arms = [key for key in keys if key not in (size, budget)]
     names = [" ".join(f"{key}={row[key]}" for key in arms) for row in points[arms].to_dict("records")]
     points = points.assign(arm=names, size=points[size])

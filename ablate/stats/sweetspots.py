@@ -120,7 +120,7 @@ class SweetSpots:
         surfaces: what they are made from.
         bests: of every arm and budget.
         crossings: of every arm, of each size against the largest.
-        metric, axis: what is scored, and what a budget is counted in.
+        metric, axis: what is scored, and what a budget is counted in; empty of learning curves.
         target: what intervals are about.
     """
 
@@ -169,7 +169,7 @@ def find_sweet_spots(
         level = confidence_level(plan.analysis, seeds, len(pairs))
         found = find_crossing(surface, k, len(surface.sizes) - 1, target, level, sign)
         crossings.append(replace(found, family_size=len(pairs)))
-    axis = cost or budget or "budget"
+    axis = cost or budget or ""
     return SweetSpots(tuple(surfaces), tuple(bests), tuple(crossings), plan.metric, axis, target)
 
 
