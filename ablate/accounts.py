@@ -52,6 +52,7 @@ class Launch:
         signature: digest of what it measured without what the clock decides; equal for runs that measured the same.
         foreign: why the record does not belong in the folder in which it lies; empty if it does.
         started: when it began, UTC.
+        commit: first digits of the code's, with a `+` where changes were not committed; empty if nobody knows.
     """
 
     trial: str
@@ -68,6 +69,7 @@ class Launch:
     signature: str = ""
     foreign: str = ""
     started: str = ""
+    commit: str = ""
 
     @classmethod
     def read(cls, row: Mapping[str, str]) -> Self:
@@ -75,7 +77,8 @@ class Launch:
         numbers: dict[str, Any] = {k: int(row[k]) if row[k] else None for k in ("seed", "proposal")}
         numbers |= {key: int(row[key]) for key in ("attempt", "readings")}
         numbers["seconds"] = float(row["seconds"]) if row["seconds"] else None
-        return cls(**{**{f.name: row[f.name] for f in fields(cls)}, **numbers})
+        texts = {f.name: row[f.name] for f in fields(cls) if f.name != "commit"}
+        return cls(**{**texts, **numbers, "commit": row.get("commit") or ""})  # of older accounts it is not known
 
 
 @dataclass(frozen=True)
@@ -258,7 +261,13 @@ def _make(trial: str, number: int, record: Mapping[str, Any], started: Mapping[s
         signature=sign(record.get("rows") or ()),
         foreign=foreign,
         started=begun,
+        commit=_name_commit(record.get("environment") or {}),
     )
+
+
+def _name_commit(environment: Mapping[str, Any]) -> str:
+    commit = str(environment.get("commit") or "")[:12]
+    return f"{commit}+" if commit and environment.get("dirty") else commit
 
 
 def _expect(plan: Plan) -> Iterator[tuple[Trial, set[int]]]:

@@ -56,6 +56,17 @@ def test_every_attempt_is_there_with_how_it_ended(study):
     assert account.duplicates() == account.foreign == account.superseded(PLAN) == ()
 
 
+def test_an_attempt_names_the_commit_of_its_code_and_older_accounts_are_read_without(study):
+    first, second = PLAN.trials[:2]
+    for trial, said in ((first, {"commit": "a" * 40, "dirty": False}), (second, {"commit": "b" * 40, "dirty": True})):
+        edit(Runs(study).folder_of(trial.id, 1) / "record.json", environment=said)
+    account = read_account(study)
+    assert [account.of_trial[t.id][0].commit for t in (first, second)] == ["a" * 12, f"{'b' * 12}+"]
+    older = [line.rpartition(",")[0] for line in account.to_csv().splitlines()]
+    (study / ACCOUNT_FILE).write_text("\n".join(older))
+    assert Account.read(study).launches == tuple(replace(launch, commit="") for launch in account.launches)
+
+
 def test_the_account_outlives_its_runs_and_is_the_same_from_its_file(study):
     account = read_account(study)
     assert Account.read(study) == account

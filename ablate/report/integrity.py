@@ -1,5 +1,6 @@
 """Integrity: what shows that a study was locked, obeyed and audited, and where it was not, in sentences and tables."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -61,6 +62,10 @@ def _find_lock(plan: Plan, papers: Papers) -> Finding:
     parts = [f"Plan {plan.hash[:12]} is locked: its hash matches"]
     parts += [f"the first attempt began {begun[:16].replace('T', ' ')} UTC"] if begun else []
     parts += [f"code at commit {code[:12]}{dirty}"] if code else []
+    commits = Counter(launch.commit for launch in papers.account.launches if launch.commit)
+    if len(commits) > 1:
+        each = (f"{commit} ({counted(number, 'attempt')})" for commit, number in commits.most_common())
+        parts.append(f"attempts ran at commits {', '.join(each)}")
     data = plan.provenance.get("data", {})
     parts += [f"training data of {counted(len(data), 'cell')} fingerprinted"] if data else []
     return Finding("Lock", "; ".join(parts) + ".", "held", (f"Packages: {packages}.",) if packages else ())

@@ -63,6 +63,15 @@ def test_a_sound_study_has_nothing_to_tell(study):
     assert seal == "Readings of test sets during tuning: 0. Test sets were read 72 times by trials that report."
 
 
+def test_code_that_was_committed_to_meanwhile_is_told(study):
+    for k, trial in enumerate(Plan.read(study).trials):
+        cheat(study, trial, environment={"commit": ("a" if k else "b") * 40, "dirty": not k})
+    collect(study)
+    _, records, papers = report(study)
+    (lock,) = (f.text for f in find_integrity(records, papers) if f.topic == "Lock")
+    assert f", {'a' * 12} (5 attempts), {'b' * 12}+ (1 attempt)" in lock
+
+
 def test_an_edited_plan_does_not_open(study):
     path = study / "plan.json"
     path.write_text(path.read_text().replace('"margin": 0.01', '"margin": 0.05'))
