@@ -69,7 +69,7 @@ def test_code_that_was_committed_to_meanwhile_is_told(study):
     collect(study)
     _, records, papers = report(study)
     (lock,) = (f.text for f in find_integrity(records, papers) if f.topic == "Lock")
-    assert f", {'a' * 12} (5 attempts), {'b' * 12}+ (1 attempt)" in lock
+    assert f"{'a' * 12} (5 attempts), {'b' * 12}+ (1 attempt)" in lock
 
 
 def test_an_edited_plan_does_not_open(study):
