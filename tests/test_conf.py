@@ -59,6 +59,26 @@ def test_every_option_trains_a_step_and_is_tested_everywhere(override: str) -> N
     assert {r["metric"] for r in rows} == {"accuracy", "nll"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("option", OPTIONS["inference"])
+def test_every_way_to_use_a_trained_module_makes_one(option: str) -> None:
+    config = composed(f"+inference={option}", "model=early_perceptron")
+    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    from ablate.training.evaluations import list_evaluations
+    from ablate.training.parts import build
+
+    model = build(config, "model", LightningModule)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    kept = ModelCheckpoint(save_top_k=-1)
+    model.trainer = Trainer(accelerator="cpu", fast_dev_run=1, enable_checkpointing=True, callbacks=[kept], **quiet)
+    (evaluation,) = list_evaluations(config)
+    made = evaluation.adapt(model)
+    assert isinstance(made, LightningModule)
+    assert made is not model
+
+
 def flat_keys(values: Any, prefix: str) -> Iterator[str]:
     for key, value in values.items():
         if isinstance(value, dict) and value:

@@ -88,7 +88,9 @@ class Compiled:
 
     def __call__(self, model: LightningModule) -> LightningModule:
         """The module with a compiled `forward`."""
-        vars(model)["forward"] = torch.compile(model.forward, backend=self.backend, dynamic=self.dynamic)
+        with warnings.catch_warnings():  # of PyTorch about itself, when its compiler is first loaded
+            warnings.simplefilter("ignore", DeprecationWarning)
+            vars(model)["forward"] = torch.compile(model.forward, backend=self.backend, dynamic=self.dynamic)
         return model
 
 
@@ -167,11 +169,15 @@ class Ensemble:
 
     def _kept(self, model: LightningModule) -> list[Any]:
         keepers = [each for each in model.trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
-        files = sorted({file for each in keepers for file in Path(each.dirpath or "").glob("*.ckpt")})
+        files = sorted({file for each in keepers if each.dirpath for file in Path(each.dirpath).glob("*.ckpt")})
+        if getattr(model.trainer, "fast_dev_run", False) and any(each.save_top_k not in (0, 1) for each in keepers):
+            return [model.forward]  # a run of one batch keeps nothing
         if len(files) < 2:
             remedy = "keep them: a ModelCheckpoint with `save_top_k: -1` among `trainer.callbacks`"
             raise TrialError(f"{len(files)} checkpoints were kept", where="inference", remedy=remedy)
-        members = [deepcopy(model) for _ in files]
+        members = [*(deepcopy(model) for _ in files[1:]), model]
         for member, file in zip(members, files, strict=True):
             member.load_state_dict(torch.load(file, map_location="cpu", weights_only=False)["state_dict"])
-        return members
+        forwards = [member.forward for member in members]
+        model.add_module("members", nn.ModuleList(members[:-1]))  # they move with the module and count in its size
+        return forwards

@@ -79,7 +79,10 @@ def test_an_ensemble_is_the_mean_over_the_checkpoints_that_were_kept(tmp_path: P
         member.load_state_dict(torch.load(file, weights_only=False)["state_dict"])
         single.append(member(PICTURES))
     assert not torch.equal(single[0], single[2])
-    torch.testing.assert_close(Ensemble()(model)(PICTURES), torch.stack(single).mean(0))
+    size = measure_size(model)["size_mb"]
+    made = Ensemble()(model)
+    torch.testing.assert_close(made(PICTURES), torch.stack(single).mean(0))
+    assert measure_size(made)["size_mb"] == pytest.approx(3 * size, rel=0.05)
 
 
 @pytest.mark.filterwarnings("ignore")
