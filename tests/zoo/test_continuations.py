@@ -51,7 +51,7 @@ def test_a_cycle_is_learnt_ahead(net):
     batch = tuple(torch.cat([one, tokens[:, 2:5] if place else tokens[:, 1:4]], 1) for place, one in enumerate(first))
     objective = MultiToken(8, ahead=3)
     optimizer = torch.optim.Adam([*net.parameters(), *objective.parameters()], 0.05)
-    for _ in range(150):
+    for _ in range(80):
         optimizer.zero_grad()
         loss = objective.loss(net, batch, generator())
         loss.backward()

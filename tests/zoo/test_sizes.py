@@ -33,7 +33,7 @@ def composed(*overrides: str) -> DictConfig:
 @pytest.fixture(scope="module")
 def shipped() -> DictConfig:
     """The shipped config, which is slow to compose, for a size to be put into."""
-    return composed("model=learner")
+    return composed("model=learner", "data=noisy")
 
 
 def perceptron(width: int, depth: int = 2) -> Perceptron:
