@@ -222,6 +222,8 @@ def share_best(
         resamples: how many times.
     """
     rng = np.random.default_rng(rng)
+    if target == "these_domains":
+        scores = scores.mean(2, keepdims=True)
     sizes, runs, domains = scores.shape
     drawn = rng.multinomial(runs, np.full(runs, 1 / runs), size=(resamples, 1 if blocked else sizes)) / runs
     weights = np.full((resamples, domains), 1 / domains)
