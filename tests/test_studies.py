@@ -7,10 +7,27 @@ from pathlib import Path
 import pytest
 
 import ablate as ab
+from ablate.courses import Course
+from ablate.driving import is_finished
 from ablate.report.reports import check_report
 
 ROOT = Path(__file__).parents[1]
-STUDIES = sorted(path.parent for path in ROOT.glob("studies/*/study.yaml"))
+DECLARED = sorted(path.parent for path in ROOT.glob("studies/*/study.yaml"))
+STUDIES = [path for path in DECLARED if (path / "plan.json").is_file()]
+STATES = ("decided", "needs domains", "ended", "futile")
+NOT_RUN = "This study has not been run yet."
+
+
+@pytest.mark.parametrize("path", DECLARED, ids=lambda path: path.name)
+def test_every_study_asks_and_predicts_before_it_tells(path):
+    text = (path / "README.md").read_text(encoding="utf-8")
+    question, prediction, verdict = (text.find(f"## {name}") for name in ("Question", "Prediction", "Verdict"))
+    assert 0 <= question < prediction
+    if path in STUDIES:
+        assert prediction < verdict
+    else:
+        assert NOT_RUN in text[verdict:]
+        assert verdict > prediction
 
 
 @pytest.fixture(params=STUDIES, ids=lambda path: path.name)
@@ -25,7 +42,7 @@ def test_every_study_is_whole(study):
 
 def test_its_plan_is_complete_and_from_a_clean_commit(study):
     records = ab.load(study)
-    assert records.complete["trial"].nunique() == len(records.plan.trials)
+    assert is_finished(records, study)
     assert records.failures.empty
     assert records.plan.provenance["commit"]
     assert records.plan.provenance["dirty"] is False
@@ -81,3 +98,33 @@ def test_the_verdict_of_digits_shift_is_what_its_table_says():
     assert augmented.loc["occlusion", "estimate"] < 0
     assert augmented["estimate"].idxmax() == "blur"
     assert cleaned.loc["clean", "verdict"] == augmented.loc["clean", "verdict"] == "undecided"
+
+
+def test_the_verdict_of_digits_fair_is_what_its_table_says():
+    folder = ROOT / "studies" / "digits_fair"
+    records = ab.load(folder)
+    overall = ab.attribute(records).frame.query("domain == 'all'").set_index(["family", "factor", "level", "target"])
+    new, these = "new_domains", "these_domains"
+
+    def points(*key):
+        return round(100 * overall.loc[key, "estimate"], 1)
+
+    def verdict(*key):
+        return overall.loc[key, "verdict"]
+
+    assert (points("main", "data", "cleaned", new), verdict("main", "data", "cleaned", new)) == (5.1, "better")
+    augmented = ("main", "data", "cleaned_augmented", new)
+    assert (points(*augmented), verdict(*augmented)) == (5.3, "undecided")
+    assert "needs domains: about 22 further ones" in overall.loc[augmented, "note"]
+    smoothing = ("objective", "label_smoothing", new)
+    assert (points("simple", *smoothing), verdict("simple", *smoothing)) == (6.7, "better")
+    assert points("main", *smoothing) == 0.4
+    assert [points("main", "size", size, new) for size in ("medium", "small")] == [-2.1, -2.7]
+    assert {verdict("main", "size", size, new) for size in ("medium", "small")} == {"undecided"}
+    assert verdict("main", "size", "small", these) == "worse"
+    question = overall.loc["noninferiority"].reset_index().set_index("target")
+    assert question["verdict"].to_dict() == {new: "not shown", these: "non-inferior"}
+    assert records.complete.groupby("phase")["trial"].nunique().to_dict() == {"confirm": 222, "search": 288}
+    last = Course.read(folder, records.plan).taken[-1].lines[1:]
+    states = {state: sum(f": {state} at " in line for line in last) for state in STATES}
+    assert states == {"decided": 11, "needs domains": 18, "ended": 1, "futile": 1}
