@@ -175,6 +175,7 @@ def breaches(records: Records, papers: Papers) -> Iterator[str]:
     yield from _find_regrouped(records)
     if not papers.amendments:
         yield from _find_unaudited(records, papers.contamination)
+        yield from _find_ungranted(records, papers)
 
 
 def _conflicts(plan: Plan, records: Records, launched: Mapping[str, tuple[Launch, ...]]) -> Iterator[str]:
@@ -234,6 +235,15 @@ def _find_regrouped(records: Records) -> Iterator[str]:
             wrong.append(f"{name} in {row['domain_group']}")
     if wrong:
         yield f"Domains in other groups than the plan's: {', '.join(sorted(wrong))}."
+
+
+def _find_ungranted(records: Records, papers: Papers) -> Iterator[str]:
+    """Trials that were run though no look had asked for them."""
+    if papers.course is not None and papers.course.taken:
+        wanted = {trial.id for trial in papers.course.trials}
+        done = confirmed(records)
+        if extra := sorted({*done["trial"][done["status"] == "complete"]} - wanted):
+            yield f"{counted(len(extra), 'trial')} run that no look had asked for: {', '.join(extra)}."
 
 
 def _find_unaudited(records: Records, found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

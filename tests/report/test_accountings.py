@@ -77,6 +77,13 @@ def test_trials_that_a_look_spared_are_not_owed():
     assert (look.text, look.details) == ("After 2 seeds: no cell got more.", ("data: clean vs raw: better",))
 
 
+def test_trials_that_no_look_had_asked_for_are_told():
+    made = make_plan({"data": ["raw", "clean"]}, seeds=2, max_seeds=4, analysis={"stopping": "sequential"})
+    records = make_records(made)
+    papers = Papers(course=Course(made, (Look(2, (), ("data: clean vs raw: better",)),)))
+    assert any(line.startswith("4 trials run that no look had asked for: ") for line in deviations(records, papers))
+
+
 def test_what_a_failure_left_open_is_not_called_decided():
     made = make_plan({"data": ["raw", "clean"]}, seeds=2, max_seeds=4, analysis={"stopping": "sequential"})
     records = make_records(made, failed=1)
