@@ -13,6 +13,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from ablate.accounts import ACCOUNT_FILE, Account, read_account
+from ablate.carriers import list_launches
 from ablate.drifts import drift
 from ablate.engine import load
 from ablate.errors import AblateError, StudyError
@@ -180,7 +181,7 @@ def _print_plan(plan: Plan, lines: Sequence[str]) -> None:
     grid = Grid(title=f"{plan.name}: {len(plan.cells)} cells × {len(plan.seeds)} seeds", title_justify="left")
     grid.add_column("cell", justify="right")
     for factor in plan.factors:
-        grid.add_column(factor.key + (" (across)" if factor.role == "across" else ""))
+        grid.add_column(factor.key + (f" ({factor.role})" if factor.role != "factor" else ""))
     for number, cell in enumerate(plan.cells):
         mark = " (baseline)" if cell == plan.baseline else ""
         there = [Text("–" if absent(plan.conditional, f, cell) else level_name(cell[f.key])) for f in plan.factors]
@@ -210,6 +211,9 @@ def _plan_lines(plan: Plan, folder: Path) -> list[str]:
         f"folder:    {folder}",
         f"plan hash: {plan.hash[:16]}",
     ]
+    if plan.evaluation:
+        shared = f"{len(list_launches(plan, plan.trials))} training runs, each measured under the levels of"
+        lines.insert(1, f"           {shared} {', '.join(plan.evaluation)}")
     if (folder / PLAN_FILE).is_file():
         changed = drift(Plan.read(folder), plan)
         lines.append(f"locked:    {f'differs in {len(changed)} places' if changed else 'the same plan'}")

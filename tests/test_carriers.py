@@ -240,3 +240,39 @@ def test_nuisances_are_tuned_once_per_training_run(tmp_path):
     assert confirmed["trial"].nunique() == 18
     assert set(confirmed["hpo_trials"]) == {3}
     pd.testing.assert_frame_equal(run(plan, pytest.fail, tmp_path).frame, records.frame)
+
+
+def test_a_plan_says_how_many_runs_it_takes_and_prices_those_alone(tmp_path, capsys):
+    from ablate.commands import show_plan
+    from ablate.previews import measure_cost
+
+    plan = declare()
+    show_plan(plan, tmp_path, {}, ())
+    printed = capsys.readouterr().out
+    assert "trials:    18" in printed
+    assert "6 training runs, each measured under the levels of inference" in printed
+    assert "inference (evaluation)" in " ".join(printed.split())
+    records = run(plan, task, tmp_path)
+    cost = measure_cost(plan, records.complete)
+    seconds = records.complete.drop_duplicates("trial")["seconds"]
+    assert (cost["trials"], cost["measured"], cost["left"]) == (6, 6, 0)
+    assert cost["seconds_all"] == pytest.approx(seconds.sum())
+
+
+@pytest.mark.slow
+def test_the_report_of_a_study_with_evaluation_factors_is_written_and_fresh(tmp_path):
+    from ablate.commands import finish_study
+    from ablate.report.reports import check_report
+
+    factors = {"data": ["raw", "clean"], "inference": ["plain", "int8"]}
+    analysis = {"families": ["main", "cost"], "costs": ["latency_ms"]}
+    plan = declare(factors=factors, seeds=5, domains=DOMAINS, analysis=analysis)
+    records = run(plan, task, tmp_path)
+    finish_study(records, tmp_path)
+    assert check_report(tmp_path) == []
+    effects = ab.attribute(records).select(target="these_domains", domain="all").frame
+    main = effects[effects["family"] == "main"].set_index("factor")
+    assert main["estimate"].to_dict() == pytest.approx({"data": 0.1, "inference": -0.02}, abs=0.02)
+    assert main["se"]["inference"] < 0.2 * main["se"]["data"]
+    ratios = effects[(effects["family"] == "cost") & effects["factor"].str.contains("inference", regex=False)]
+    assert 0.5 in set(ratios["estimate"].round(6))
