@@ -204,17 +204,22 @@ def _open(
         drive.check("preflight", _one_per_cell(left))
     path = home / CONTAMINATION_FILE
     if left and not path.is_file() and (found := drive.check("audit", _settle(course.trials, selection))):
-        write_whole(path, json.dumps(_merge(found), indent=1) + "\n")
+        write_whole(path, json.dumps(_merge(found, drive.plan), indent=1) + "\n")
     if path.is_file() and hasattr(drive.task, "audit"):
         drive.task.contamination = path  # type: ignore[attr-defined] # of a task that audits
 
 
-def _merge(found: Sequence[tuple[Trial, Any]]) -> dict[str, Any]:
-    """Per domain: its items, those that are in some trial's training data, and why a level was skipped."""
+def _merge(found: Sequence[tuple[Trial, Any]], plan: Plan) -> dict[str, Any]:
+    """Per domain: its items, those that are in some trial's training data, and why a level was skipped.
+
+    A stratum may have test sets of its own: its name then stands behind the domain's.
+    """
     merged: dict[str, Any] = {}
-    for _, domains in sorted(found, key=lambda each: each[0].id):
+    for trial, domains in sorted(found, key=lambda each: each[0].id):
+        stratum = plan.stratum(trial.cell)
         for name, overlap in domains.items():
-            into = merged.setdefault(name, {"items": overlap["items"], "skipped": overlap["skipped"], "trials": 0})
+            place = f"{name} [{stratum}]" if stratum else name
+            into = merged.setdefault(place, {"items": overlap["items"], "skipped": overlap["skipped"], "trials": 0})
             into["trials"] += 1
             for level in ("exact", "normalised", "near"):
                 into[level] = sorted({*into.get(level, ()), *overlap[level]})

@@ -43,7 +43,8 @@ def set_trial(study: Study, trial: Trial, contamination: Path | None) -> dict[st
     if plan.divergence and plan.divergence.above is not None:
         values["+diverged_above"] = plan.divergence.above
     if contamination and trial.phase == "confirm":
-        values["+contaminated"] = str(contamination)
+        stratum = plan.stratum(trial.cell)
+        values["+contaminated"] = f"{contamination}#{stratum}" if stratum else str(contamination)
     if trial.phase == "confirm" and (cells := list_carried(plan, trial.cell)):
         nodes = [_list_nodes(study.configs[cell]) for cell in cells]
         values["+evaluations"] = [

@@ -174,6 +174,10 @@ class Plan:
         trained = [Cell({key: cell[key] for key in cell if key not in self.evaluation}) for cell in self.cells]
         return {cell: first.setdefault(rest, cell) for cell, rest in zip(self.cells, trained, strict=True)}
 
+    def stratum(self, cell: Cell) -> str:
+        """The levels of a cell at which the whole design is repeated, as text; empty where there are no strata."""
+        return str(Cell({f.key: cell[f.key] for f in self.factors if f.role == "across"}))
+
     @property
     def looks(self) -> tuple[int, ...]:
         """Numbers of seeds after which results are looked at, to end some cells or the study."""

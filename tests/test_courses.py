@@ -162,3 +162,23 @@ def test_granted_seeds_follow_the_looks():
     course = Course(PLAN, (Look(2, (RAW, CLEANER)), Look(4, (RAW, CLEANER))))
     assert dict(course.granted) == {RAW: 6, CLEAN: 2, CLEANER: 6}
     assert not course.over
+
+
+@dataclass
+class Audited:
+    """A task that trains on test items of its own stratum."""
+
+    def __call__(self, trial):
+        return toys.surface(trial)
+
+    def audit(self, trial):
+        hit = [0 if trial.cell["size"] == "small" else 1]
+        return {"a": {"items": 2, "exact": hit, "normalised": hit, "near": hit, "skipped": None}}
+
+
+def test_strata_with_test_sets_of_their_own_are_audited_apart(tmp_path):
+    plan = ab.plan({"data": ["raw", "clean"], "size": ["small", "large"]}, across=["size"], seeds=2, metric="accuracy")
+    ab.run(plan, Audited(), folder=tmp_path, progress=False)
+    found = json.loads((tmp_path / "contamination.json").read_text())
+    assert {name: overlap["exact"] for name, overlap in found.items()} == {"a [size=small]": [0], "a [size=large]": [1]}
+    assert {overlap["trials"] for overlap in found.values()} == {4}

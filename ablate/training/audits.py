@@ -86,11 +86,17 @@ def fingerprint_training(config: DictConfig) -> dict[str, str]:
 
 
 def read_contaminated(given: str | Mapping[str, Collection[int]] | None) -> Mapping[str, Collection[int]]:
-    """Name of the domain, or `domain/shift` -> its items that training repeats; from a file of audits, or as given."""
+    """Name of the domain, or `domain/shift` -> its items that training repeats; as given, or from a file of audits.
+
+    Behind a `#` stands the stratum whose test sets are meant.
+    """
     if not isinstance(given, str):
         return given or {}
-    found: dict[str, dict[str, Any]] = json.loads(Path(given).read_text(encoding="utf-8"))
-    return {name: overlap["near"] for name, overlap in found.items() if overlap["near"]}
+    path, _, stratum = given.partition("#")
+    found: dict[str, dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    suffix = f" [{stratum}]" if stratum else ""
+    own = {name.removesuffix(suffix): overlap["near"] for name, overlap in found.items() if name.endswith(suffix)}
+    return {name: items for name, items in own.items() if items}
 
 
 def clean_part(dataset: "Dataset[Any]", items: Collection[int], rows: Sequence[int] | None = None) -> "Subset[Any]":

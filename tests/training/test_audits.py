@@ -179,4 +179,7 @@ def test_a_file_of_audits_names_what_is_contaminated(tmp_path: Path) -> None:
     path.write_text(json.dumps({"leaked": overlap, "home": {**overlap, "near": []}}))
     assert audits.read_contaminated(str(path)) == {"leaked": [7, 9]}
     assert audits.read_contaminated(None) == {}
+    strata = {"home [split=a]": overlap, "home [split=b]": {**overlap, "near": [3]}}
+    path.write_text(json.dumps(strata))
+    assert audits.read_contaminated(f"{path}#split=b") == {"home": [3]}
     assert audits.read_contaminated({"home": [1]}) == {"home": [1]}
