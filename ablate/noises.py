@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ablate.sweeps import Study
 
 FOLDER = "noise"
-STREAMS = ("init", "order", "augmentation", "split", "label", "data")  # those of `ablate.training.streams`
+STREAMS = ("init", "order", "augmentation", "split", "label", "data")  # of `ablate.training.streams`, all of training
 FIXED_SEED = 3 * 2**30  # on which all else stays; the runs' own seeds follow it
 STREAM_SEEDS = 2**20  # from a run's seed to that of its stream, so that single sources share nothing with new seeds
 SEEDS = range(3, 31)  # for which the smallest visible effect is told

@@ -168,7 +168,7 @@ def test_report_writes_and_checks(tmp_path):
     assert "effects.md" in ablate("report", folder, "--check", status=1, cwd=tmp_path)
 
 
-@pytest.mark.parametrize(("line", "offered"), [("ablate obj", "objective="), ("ablate size=", "size=small")])
+@pytest.mark.parametrize(("line", "offered"), [("ablate obj", "objective"), ("ablate size=", "size=small")])
 def test_hydras_tab_completion_works(tmp_path, line, offered):
     env = {"COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_CWORD": "1"}
     assert offered in ablate("-sc", "query=bash", cwd=tmp_path, env=env)

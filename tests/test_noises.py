@@ -131,7 +131,9 @@ def test_a_tuned_cell_runs_with_its_frozen_settings_and_says_so(tmp_path):
 def test_streams_are_those_of_training():
     module = ast.parse((ROOT / "ablate/training/streams.py").read_text(encoding="utf-8"))
     (names,) = [n.value for n in module.body if isinstance(n, ast.Assign) and n.targets[0].id == "STREAMS"]
-    assert set(ast.literal_eval(names)) == set(STREAMS)
+    assert {*ast.literal_eval(names)} - {"attack"} == set(STREAMS), (
+        "attacks follow the trained model, whatever moved it"
+    )
 
 
 def test_an_app_that_ignores_its_seed_is_told_so(tmp_path):
