@@ -36,7 +36,8 @@ from ablate.training.costs import (
 from ablate.training.curves import AT, Snapshots
 from ablate.training.domains import CLEAN, Domain, list_domains
 from ablate.training.energies import Meter, find_counters
-from ablate.training.evaluations import list_evaluations, measure_size
+from ablate.training.evaluations import list_evaluations, measure_energy, measure_size
+from ablate.training.evaluators import build_evaluators, evaluate
 from ablate.training.guards import Guard, count_examples
 from ablate.training.measurements import Row, measure_domain
 from ablate.training.parts import build
@@ -67,7 +68,8 @@ def run_trial(config: DictConfig) -> list[Row]:
             its items that training data repeat; every metric is also given for the rest, as `... (clean part)`),
             `scores` (see `ablate.training.answers`), `curve` (steps or samples at which the weights are kept, to be
             tested after training), `cost` (a second batch size, and prices), `inference` (how the trained module is
-            used: see `ablate.training.evaluations`) and `evaluations` (several such ways; each row then names its own).
+            used: see `ablate.training.evaluations`), `evaluations` (several such ways; each row then names its own) and
+            `evaluators` (what measures the module by means of its own: see `ablate.training.evaluators`).
 
     Returns:
         Rows of domain, shift, metric, value, n_examples, eval_hash (the test set's fingerprint); what belongs to the
@@ -126,6 +128,7 @@ def preflight_search(config: DictConfig) -> list[Row]:
 def _confirm(config: DictConfig, **forced: Any) -> list[Row]:
     with _conditions(config):
         fit, scores, examples, snapshots = _Fit(config, forced), Scores.of(config), Examples(), Snapshots.of(config)
+        evaluators = build_evaluators(config)
         fit.train(snapshots)
         seed_globals(fit.seed, "split")  # a module that splits in every setup draws the same split again
         fit.data.setup("test")
@@ -141,6 +144,8 @@ def _confirm(config: DictConfig, **forced: Any) -> list[Row]:
             model, single = evaluation.adapt(fit.model), examples if evaluation is evaluations[0] else None
             own = list(fit.test(model, domains, "", folder, scores, single))
             own += fit.test(model, parts, " (clean part)", None, scores)  # of test sets whose reading is noted
+            device, keep = fit.trainer.strategy.root_device, single is not None
+            own += evaluate(evaluators, model, device, folder, few=bool(forced), keep=keep)
             own += [] if forced else _for_all(fit.measure_use(model, domains[0].loader))
             rows += [{**row, **evaluation.levels} for row in own]
         for budget in snapshots.visit(fit.model) if snapshots else ():
@@ -256,13 +261,17 @@ class _Fit:
         return {**costs, **self.costing.price(costs, self.trainer.num_nodes * self.trainer.num_devices)}
 
     def measure_use(self, model: LightningModule, loader: "DataLoader[Any] | None") -> dict[str, float]:
-        """What it takes to use a module, trained or made from it: its size, and the latency of examples of a loader."""
-        model.to(self.trainer.strategy.root_device)
-        latency = measure_latency(model, loader) if loader is not None else {}
-        if loader is not None and self.costing.batch is not None and self.costing.batch > 1:
-            latency |= measure_latency(model, loader, self.costing.batch)
+        """What it takes to use a module, trained or made from it: its size; latency, energy of examples of a loader."""
+        device, batch = self.trainer.strategy.root_device, self.costing.batch or 1
+        model.to(device)
+        found = measure_latency(model, loader) if loader is not None else {}
+        if loader is not None and batch > 1:
+            found |= measure_latency(model, loader, batch)
+        if found and loader is not None:
+            inputs = take_inputs(model, loader, batch)
+            found |= measure_energy(model, inputs, batch, Meter(find_counters([device])))
         model.cpu()
-        return {**measure_size(model), **latency}
+        return {**measure_size(model), **found}
 
 
 def _make_trainer(config: DictConfig, guard: Guard, folder: Path | None, forced: Mapping[str, Any]) -> Trainer:

@@ -11,19 +11,16 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from ablate import signals
 from ablate.errors import TrialError
 
-ITEMS = "items.parquet"
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 HASHES = ("doc_hash", "prompt_hash", "target_hash")  # of a sample: what was asked, how, and what would be right
 Row = dict[str, Any]
@@ -62,22 +59,18 @@ class Harness:
     length: int | None = None
     limit: int | None = None
 
-    def __call__(self, module: torch.nn.Module, attempt: Path | None = None) -> list[Row]:
-        """Evaluate a trained module; its rows.
+    def __call__(self, module: torch.nn.Module, few: bool = False) -> list[Row]:
+        """The rows of a trained module, as an evaluator of a trial gives them: of tasks, and of single items.
 
         Args:
             module: with the model in `network`, as `Pretrained` has it, or the model itself.
-            attempt: folder of the attempt, in which every reading of a task is noted and items are written.
+            few: look at two items of each task.
 
         Raises:
             TrialError: the harness is not installed, or a task cannot be found.
         """
-        found = self.evaluate(module)
-        if attempt is not None:
-            for domain in dict.fromkeys(row["domain"] for row in found.rows):
-                signals.note_reading(attempt, domain)
-            write_items(found.items, attempt)
-        return found.rows
+        found = (replace(self, limit=2) if few else self).evaluate(module)
+        return [*found.rows, *found.items]
 
     def evaluate(self, module: torch.nn.Module) -> Evaluation:
         """Evaluate a trained module.
@@ -135,14 +128,6 @@ def begins_only(tokenizer: Any) -> bool:
     """
     whole, plain = (list(tokenizer.encode("a", add_special_tokens=own)) for own in (True, False))
     return whole != plain and whole[-len(plain) :] == plain
-
-
-def write_items(items: Sequence[Row], folder: Path) -> None:
-    """Write scores of single items into the attempt's folder, as Parquet, where there are any."""
-    if items:
-        from pyarrow import Table, parquet
-
-        parquet.write_table(Table.from_pylist(list(items)), folder / ITEMS)
 
 
 def _list_items(task: str, samples: Sequence[Mapping[str, Any]]) -> Iterator[Row]:

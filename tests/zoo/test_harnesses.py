@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import LightningDataModule
+from omegaconf import OmegaConf
+from torch.utils.data import DataLoader
 
 from ablate.errors import TrialError
-from ablate.signals import readings
-from ablate.zoo.harnesses import ITEMS, Harness, begins_only
+from ablate.training import preflight, run_trial
+from ablate.zoo.harnesses import Harness, begins_only
 from ablate.zoo.transformers import Pretrained
 
 MISSING = not all(map(find_spec, ("lm_eval", "transformers")))
@@ -116,20 +119,16 @@ def test_scores_are_those_of_plain_arithmetic(folder: Path, model: Pretrained) -
     assert [item["value"] for item in sorted(own, key=lambda item: item["example"])] == right
 
 
-def test_readings_and_items_lie_in_the_attempts_folder(folder: Path, model: Pretrained, tmp_path: Path) -> None:
-    from pyarrow import parquet
-
+def test_it_leaves_the_module_and_the_streams_as_they_were(folder: Path, model: Pretrained) -> None:
     model.train()
     torch.manual_seed(5)
-    rows = make_harness(folder, "sums", limit=3)(model, tmp_path)
+    rows = make_harness(folder, "sums")(model, few=True)
     after = torch.rand(())
     assert model.network.training
     torch.manual_seed(5)
-    assert torch.equal(after, torch.rand(())), "no stream of the trial's is drawn from"
-    assert readings(tmp_path) == {"sums": 1}
-    items = parquet.read_table(tmp_path / ITEMS).to_pylist()
-    assert [item["example"] for item in items] == [0, 1, 2]
-    assert sum(item["value"] for item in items) / 3 == pytest.approx(rows[0]["value"])
+    assert torch.equal(after, torch.rand(()))
+    assert [row.get("example") for row in rows] == [None, 0, 1]
+    assert rows[0]["value"] == pytest.approx((rows[1]["value"] + rows[2]["value"]) / 2)
 
 
 def test_other_items_or_other_prompts_are_another_test(folder: Path, model: Pretrained, tmp_path: Path) -> None:
@@ -157,3 +156,39 @@ def test_a_tokenizer_that_ends_texts_is_kept_from_it() -> None:
 def test_a_task_that_there_is_not_is_named(folder: Path, model: Pretrained) -> None:
     with pytest.raises(TrialError, match=r"no task 'sum'(?s:.*)sums"):
         make_harness(folder, "sum").evaluate(model)
+
+
+class Sayings(LightningDataModule):
+    """A few texts to learn by heart, and one to be tested on."""
+
+    def _load(self, texts: list[str]) -> DataLoader[Any]:
+        return DataLoader(texts, 2, collate_fn=self._collate)  # type: ignore[arg-type]
+
+    def _collate(self, texts: list[str]) -> dict[str, torch.Tensor]:
+        ids = torch.tensor([[b + 3 for b in text.encode()] for text in texts])
+        return {"input_ids": ids, "labels": ids}
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self._load([f"{n}+1={n + 1}" for n in range(7)] * 4)
+
+    def test_dataloader(self) -> dict[str, DataLoader[Any]]:
+        return {"seen": self._load(["3+1=4"])}
+
+
+def test_a_trial_of_a_language_model_has_the_tasks_as_domains(folder: Path) -> None:
+    sizes = {"vocab_size": 384, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    llama = {"_target_": "transformers.LlamaConfig", **sizes, "num_attention_heads": 2, "pad_token_id": 0}
+    network = {"_target_": "transformers.LlamaForCausalLM", "config": llama}
+    harness = {"_target_": "ablate.zoo.harnesses.Harness", "tasks": ["sums"], "folder": str(folder), "length": 64}
+    config = OmegaConf.create({
+        "seed": 0,
+        "model": {"_target_": "ablate.zoo.transformers.Pretrained", "network": network, "learning_rate": 0.01},
+        "data": {"_target_": f"{__name__}.Sayings"},
+        "trainer": {"accelerator": "cpu", "max_epochs": 6},
+        "evaluators": {"harness": {**harness, "tokenizer": {"_target_": "transformers.ByT5Tokenizer"}}},
+    })  # fmt: skip
+    rows = {(row["domain"], row["metric"]): row for row in run_trial(config)}
+    assert rows["sums", "acc"]["n_examples"] == 7
+    assert rows["seen", "nll"]["value"] < 3
+    told = {row["domain"]: row for row in preflight(config)}
+    assert told["sums"]["n_examples"] == 2
