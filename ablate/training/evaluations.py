@@ -5,6 +5,7 @@ module and gives the one to be tested.
 """
 
 import io
+import time
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from lightning.pytorch import LightningModule
 from omegaconf import DictConfig, OmegaConf
 
 from ablate.errors import TrialError
+from ablate.training.energies import Meter
 from ablate.training.parts import build
 
 NODE = "inference"
+ENERGY_SECONDS = 2.0  # counters tick every few milliseconds
 
 
 @dataclass(frozen=True)
@@ -73,3 +76,36 @@ def measure_size(model: torch.nn.Module) -> dict[str, float]:
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)
     return {"size_mb": buffer.tell() / 1e6}
+
+
+def measure_energy(model: torch.nn.Module, inputs: Any, examples: int, meter: Meter) -> dict[str, float]:
+    """Joules per example of calling a module for two seconds, `use_energy_gpu_j` and `use_energy_cpu_j`.
+
+    Args:
+        model: in evaluation mode while it is called.
+        inputs: on its device.
+        examples: how many the inputs are.
+        meter: of the machine's counters.
+
+    Returns:
+        Nothing where there is no counter, or the module cannot be called so.
+    """
+    if not meter.counters:
+        return {}
+    training, calls = model.training, 0
+    model.eval()
+    try:
+        with torch.inference_mode():
+            meter.start()
+            start = time.perf_counter()
+            while time.perf_counter() - start < ENERGY_SECONDS:
+                model(inputs)
+                calls += 1
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            spent = meter.stop()
+    except Exception:  # noqa: BLE001 - a foreign `forward` may want anything; a trained trial is not lost for it
+        return {}
+    finally:
+        model.train(training)
+    return {name.replace("train_", "use_"): joules / (calls * examples) for name, joules in spent.items()}

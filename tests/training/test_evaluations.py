@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from ablate.errors import TrialError
-from ablate.training import preflight, run_trial
-from ablate.training.evaluations import list_evaluations
+from ablate.training import evaluations, preflight, run_trial
+from ablate.training.energies import Counter, Meter
+from ablate.training.evaluations import list_evaluations, measure_energy
 
 from .configs import measured, trial_config
 
@@ -83,3 +85,16 @@ def test_a_levels_config_keeps_what_it_refers_to() -> None:
     (_, half) = list_evaluations(made)
     assert half.config.inference.dtype == "float16"
     assert "evaluations" not in half.config
+
+
+def test_energy_is_that_of_one_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    model = torch.nn.Linear(2, 2)
+    model.register_forward_hook(lambda *_: calls.append(1))
+    monkeypatch.setattr(evaluations, "ENERGY_SECONDS", 0.01)
+    counter = Counter("cpu", lambda: 12.0 * len(calls))
+    found = measure_energy(model, torch.ones(4, 2), 4, Meter([counter]))
+    assert found == {"use_energy_cpu_j": pytest.approx(3.0)}
+    assert len(calls) > 1
+    assert measure_energy(model, torch.ones(4, 2), 4, Meter([])) == {}
+    assert measure_energy(model, torch.ones(4, 3), 4, Meter([counter])) == {}
