@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sklearn.metrics import f1_score
 import ablate as ab
 from ablate.errors import AblateError, TrialError
 from ablate.factors import Trial
+from ablate.measurements import measurements
 from ablate.signals import readings
 from ablate.training.streams import derive_seed
 from ablate.zoo.estimators import Samples, fit_and_score, fit_and_validate, split_bundled
@@ -154,3 +156,13 @@ def test_an_ablation_without_any_network(tmp_path: Path) -> None:
     gain = effects[effects["family"] == "interaction"].iloc[0]
     assert gain["verdict"] == "better"
     assert gain["estimate"] > 0.15
+
+
+def test_the_documented_ablation_runs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "interop.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(compile(page.split("```python\n")[1].split("```")[0], "interop.md", "exec"), names)
+    trials = [trial for trial in names["plan"].trials if trial.seed == 0]
+    rows = [row for trial in trials for row in measurements(names["task"](trial), names["plan"])]
+    assert {row["domain_group"] for row in rows} == {"clean", "noise", "all"}
+    assert len({row["value"] for row in rows if row["domain_group"] == "clean"}) > 1
