@@ -94,12 +94,14 @@ class SweetSpot:
         budget: the factor whose levels are budgets; None takes learning curves (a metric `accuracy@1000`).
         cost: a metric of the whole run that budgets are counted in, such as `train_flops`; None takes them as they are.
         sizes: the levels, the smallest first; empty orders them by the metric `params`, or as numbers.
+        unit: with `cost`, the metric of the whole run that learning curves are counted in: `train_steps` or `samples`.
     """
 
     size: str
     budget: str | None = None
     cost: str | None = None
     sizes: tuple[str, ...] = ()
+    unit: str = "train_steps"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", tuple(map(level_name, self.sizes)))

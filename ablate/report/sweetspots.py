@@ -29,7 +29,9 @@ def read(records: Records) -> SweetSpots | None:
         PlanError, RecordsError: as `find_sweet_spots`.
     """
     asked = records.plan.analysis.sweet_spot
-    return None if asked is None else find_sweet_spots(records, asked.size, asked.budget, asked.cost, asked.sizes)
+    if asked is None:
+        return None
+    return find_sweet_spots(records, asked.size, asked.budget, asked.cost, asked.sizes, asked.unit)
 
 
 def best_table(found: SweetSpots) -> Table:

@@ -77,6 +77,7 @@ def read_surfaces(
     budget: str | None = None,
     cost: str | None = None,
     sizes: Sequence[str] | None = None,
+    unit: str = "train_steps",
     tolerance: float = 0.02,
 ) -> list[Surface]:
     """The surfaces of a study, one for each combination of its other factors.
@@ -85,9 +86,10 @@ def read_surfaces(
         records: of the study; the metric is its primary one.
         size: the factor whose levels are sizes.
         budget: the factor whose levels are budgets; None takes learning curves.
-        cost: a metric of the whole run, to take as the axis. The last point of a learning curve is what all of it was
-            paid for, the others in proportion. It must not vary between the runs of a cell by more than 5 %.
+        cost: a metric of the whole run, to take as the axis; a point of a learning curve is its share of the run. It
+            must not vary between the runs of a cell by more than 5 %.
         sizes: levels, the smallest first; None orders them by `params`, or else as the numbers that they are.
+        unit: the metric of the whole run that the points of a learning curve are counted in, to tell their share.
         tolerance: budgets that differ by a smaller share are one.
 
     Raises:
@@ -97,7 +99,7 @@ def read_surfaces(
     keys = [f.key for f in records.plan.factors]
     for key in [size] if budget is None else [size, budget]:
         require_one_of(key, keys, "sweet spot", "factor")
-    points = _points(records, size, budget, cost, tolerance)
+    points = _points(records, budget, cost, unit, tolerance)
     if points["budget"].nunique() < 2:
         remedy = "log the metric as `metric@budget`, or name the factor that is the budget"
         raise RecordsError("no score at two budgets", where="sweet spot", remedy=remedy)
@@ -111,7 +113,7 @@ def read_surfaces(
     ]
 
 
-def _points(records: Records, size: str, budget: str | None, cost: str | None, tolerance: float) -> pd.DataFrame:
+def _points(records: Records, budget: str | None, cost: str | None, unit: str, tolerance: float) -> pd.DataFrame:
     """The rows of the metric with the budget of each."""
     metric, rows = records.plan.metric, records.complete
     rows = rows[rows["phase"] == "confirm"]
@@ -120,9 +122,14 @@ def _points(records: Records, size: str, budget: str | None, cost: str | None, t
     step = chosen["metric"].str.removeprefix(metric + AT) if budget is None else chosen[budget]
     numbers = pd.to_numeric(step, errors="coerce")
     if cost is not None:
-        spent = rows[(rows["metric"] == cost) & (rows["domain"] == WHOLE)].set_index("trial")["value"]
-        share = numbers / numbers.groupby(chosen["trial"]).transform("max") if budget is None else 1.0
-        numbers = chosen["trial"].map(spent) * share
+        share = numbers / _of_run(rows, chosen, unit) if budget is None else 1.0
+        if np.any(share > 1 + 1e-9):
+            what, remedy = (
+                f"a curve goes beyond the {unit} of its run",
+                "name the `unit` that it is counted in: samples",
+            )
+            raise RecordsError(what, where="sweet spot", remedy=remedy)
+        numbers = _of_run(rows, chosen, cost) * share
     wrong = sorted(set(step[~(numbers > 0)]))
     if wrong:
         remedy = "name a `cost` that every run has, or budgets that are numbers above zero"
@@ -135,6 +142,16 @@ def _points(records: Records, size: str, budget: str | None, cost: str | None, t
         remedy = "take steps or examples as the budget, or train to a fixed cost"
         raise RecordsError("it differs between the runs of a cell by more than 5 %", where=cost or AT, remedy=remedy)
     return chosen.assign(budget=_join(means.to_numpy(float), tolerance))
+
+
+def _of_run(rows: pd.DataFrame, chosen: pd.DataFrame, metric: str) -> "pd.Series[float]":
+    """A metric of the whole run, for every chosen row."""
+    whole = rows[(rows["metric"] == metric) & (rows["domain"] == WHOLE)].set_index("trial")["value"]
+    found = chosen["trial"].map(whole)
+    if found.isna().any():
+        known = sorted(rows["metric"][rows["domain"] == WHOLE].unique())
+        raise RecordsError(f"runs without {metric!r}", where="sweet spot", allowed=known, word=metric)
+    return found
 
 
 def _join(budgets: Array, tolerance: float) -> Array:

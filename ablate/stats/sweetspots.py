@@ -138,6 +138,7 @@ def find_sweet_spots(
     budget: str | None = None,
     cost: str | None = None,
     sizes: Sequence[str] | None = None,
+    unit: str = "train_steps",
     rng: Seed = 0,
 ) -> SweetSpots:
     """The best size on every budget, and where sizes overtake the largest, in every arm of a study.
@@ -150,6 +151,7 @@ def find_sweet_spots(
         budget: the factor whose levels are budgets; None takes learning curves.
         cost: a metric of the whole run to count budgets in, as `read_surfaces` takes it.
         sizes: levels, the smallest first, where parameters or numbers do not tell.
+        unit: what learning curves are counted in, as `read_surfaces` takes it.
         rng: draws the runs anew for the shares.
 
     Raises:
@@ -158,7 +160,7 @@ def find_sweet_spots(
     plan, rng = records.plan, np.random.default_rng(rng)
     target: Target = "these_domains" if plan.analysis.target == "new_items" else plan.analysis.target
     sign = 1 if plan.direction == "maximize" else -1
-    surfaces = read_surfaces(records, size, budget, cost, sizes)
+    surfaces = read_surfaces(records, size, budget, cost, sizes, unit)
     pairs = [(s, k) for s in surfaces for k in range(len(s.sizes) - 1)]
     bests, crossings = [], []
     for surface in surfaces:

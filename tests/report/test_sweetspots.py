@@ -19,7 +19,7 @@ def measure(trial):
     small = trial.cell["size"] == "small"
     gap = small * (RISING if trial.cell["data"] == "clean" else RISING - 10)
     curve = 0.5 + 0.02 * gap + 0.01 * rng.normal(size=3)
-    whole = {"params": 10.0 if small else 50.0, "train_flops": 1000.0 * (1 if small else 5)}
+    whole = {"params": 10.0 if small else 50.0, "train_flops": 1000.0 * (1 if small else 5), "train_steps": 1000.0}
     scores = {"acc": curve[-1], **{f"acc@{b}": v for b, v in zip(BUDGETS, curve, strict=True)}}
     return [{"metric": name, "value": float(value)} for name, value in {**scores, **whole}.items()]
 

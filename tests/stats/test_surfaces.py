@@ -19,7 +19,7 @@ def score(cell, seed, step, place=0):
     return seed + 10 * (cell["data"] == "clean") + 100 * (cell["size"] == "large") + step + place / 100
 
 
-def curves(made, factor=1.0, params=True):
+def curves(made, factor=1.0, params=True, **whole_run):
     """A task whose trials log the metric at every step, on each domain, and what all of it took."""
 
     def measure(trial):
@@ -28,8 +28,13 @@ def curves(made, factor=1.0, params=True):
             for place, (domain, shift) in enumerate([("plain", "none"), ("noise", "1"), ("noise", "2")])
             for name, step in [*((f"accuracy@{s}", s) for s in STEPS), ("accuracy", STEPS[-1])]
         ]
-        spent = PARAMS[trial.cell["size"]] * STEPS[-1] * (factor if trial.seed else 1.0)
-        whole = {"train_flops": spent, **({"params": PARAMS[trial.cell["size"]]} if params else {})}
+        spent = PARAMS[trial.cell["size"]] * 2 * STEPS[-1] * (factor if trial.seed else 1.0)
+        whole = {
+            "train_flops": spent,
+            "train_steps": 2000.0,
+            **whole_run,
+            **({"params": PARAMS[trial.cell["size"]]} if params else {}),
+        }
         return [*rows, *({"domain": "all", "metric": name, "value": value} for name, value in whole.items())]
 
     return make_records(made, measure)
@@ -59,6 +64,11 @@ def test_along_a_cost_steps_of_a_larger_size_are_dearer():
     assert [b.tolist() for b in surface.budgets] == [
         pytest.approx([PARAMS[size] * step for step in STEPS]) for size in ("small", "large")
     ]
+    (again, _) = read_surfaces(curves(declare(), samples=4000.0), "size", cost="train_flops", unit="samples")
+    assert again.budgets[0] == pytest.approx(surface.budgets[0] / 2)
+    for unit, told in (("epochs", "runs without 'epochs'"), ("samples", "goes beyond the samples")):
+        with pytest.raises(RecordsError, match=told):
+            read_surfaces(curves(declare(), samples=500.0), "size", cost="train_flops", unit=unit)
     assert surface.covers(0, 1e5)
     assert not surface.covers(1, 1000.0)
 
@@ -106,7 +116,7 @@ def test_what_has_no_order_budget_or_factor_is_named():
         read_surfaces(make_records(declare(), lambda t: 0.5), "size")
     with pytest.raises(RecordsError, match="no budget: clean, raw"):
         read_surfaces(make_records(declare(), lambda t: 0.5), "size", budget="data")
-    with pytest.raises(RecordsError, match="no budget"):
+    with pytest.raises(RecordsError, match="runs without 'energy'"):
         read_surfaces(curves(declare()), "size", cost="energy")
 
 
