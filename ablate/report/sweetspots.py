@@ -52,8 +52,10 @@ def best_table(found: SweetSpots) -> Table:
         rows.append((budget, *means, Entry(best.best, best.trials), Entry(may, best.trials)))
     head = (_label("Budget", found), *(f"Mean {size}" for size in sizes), "Best", "May be best")
     drawn = "runs and domains" if found.target == "new_domains" else "runs"
+    judged = f" at {wordings.percent(level)}" if level == level else ""
     notes = (
-        f"May be best: Hsu's comparisons with the best at {wordings.percent(level)}, every budget by itself; about "
+        *([] if rows else ["No two sizes were trained on a common budget: train the small one longer."]),
+        f"May be best: Hsu's comparisons with the best{judged}, every budget by itself; about "
         f"{wordings.TARGETS[found.target][1]}.",
         f"In brackets: how often it is the best if {drawn} are drawn anew, which is no probability of being so.",
         "Between budgets that were trained, straight lines on the logarithmic axis.",
@@ -85,9 +87,9 @@ def crossing_table(found: SweetSpots) -> Table:
         ]
         rows.append(tuple(Entry(text, crossing.trials) for text in row))
     first = next((c for c in found.crossings if c.refusal is None), None)
-    level = wordings.MISSING if first is None else wordings.percent(first.level)
+    interval = "Interval" if first is None else f"{wordings.percent(first.level)} interval"
     size = len(found.crossings)
-    head = ("Size", "Against", _label("Range", found), "Equal at", f"{level} interval", "Finding")
+    head = ("Size", "Against", _label("Range", found), "Equal at", interval, "Finding")
     among = f"; Bonferroni over {size} comparisons" if size > 1 else ""
     notes = (
         "Interval: the budgets at which the difference is not told from zero, about "

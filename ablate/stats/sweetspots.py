@@ -263,7 +263,7 @@ def find_crossing(
         return answer
     logs = _grid(np.log(surface.budgets[small]), np.log(surface.budgets[large]))
     if len(logs) < 2:
-        return replace(answer, refusal=NOT_ESTIMABLE.about("the budgets of the two sizes do not overlap"))
+        return replace(answer, refusal=NOT_ESTIMABLE.about("no budget lies within those of both sizes"))
     scores = np.stack([surface.at(k, logs) for k in (small, large)], 1)  # points × sizes × runs × domains
     found = Crossed(surface.blocked)(sign * scores, np.array([1.0, -1.0]))
     difference = np.asarray(found.estimate)

@@ -93,6 +93,22 @@ def test_what_is_refused_says_why():
     assert not sweetspots.has_curves(found)
 
 
+def test_sizes_without_a_common_budget_are_not_compared():
+    def apart(trial):
+        steps = (1, 2) if trial.cell["size"] == 1 else (10, 20)
+        return {"acc": 0.5 + trial.seed / 100, **{f"acc@{s}": s + trial.seed / 100 for s in steps}}
+
+    records = make_records(
+        plan({"size": [1, 2]}, seeds=4, metric="acc", analysis={"sweet_spot": {"size": "size"}}), apart
+    )
+    found = sweetspots.read(records)
+    best, crossing = sweetspots.best_table(found), sweetspots.crossing_table(found)
+    assert not best.rows
+    assert best.notes[0].startswith("No two sizes")
+    assert texts(crossing) == [["1", "2", "–", "–", "–", "R10"]]
+    assert "nan" not in repr(best) + repr(crossing)
+
+
 def test_the_report_shows_them_where_they_are_asked_for(tmp_path):
     records = ask()
     records.plan.write(tmp_path)
