@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ablate.amendments import read_amendments
+from ablate.carriers import spread
 from ablate.errors import StudyError
 from ablate.factors import Cell, Trial, digest, is_text
 from ablate.files import write_whole
@@ -258,7 +259,7 @@ def _make(trial: str, number: int, record: Mapping[str, Any], started: Mapping[s
         reason="".join(c if is_text(c) else " " for c in record.get("reason") or ""),
         seconds=record.get("seconds"),
         readings=sum((record.get("readings") or {}).values()),
-        signature=sign(record.get("rows") or ()),
+        signature=sign(spread(record)),
         foreign=foreign,
         started=begun,
         commit=_name_commit(record.get("environment") or {}),

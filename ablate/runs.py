@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ablate.carriers import find_carrier, list_carried, share
+from ablate.carriers import find_carrier, list_carried, list_levels, share
 from ablate.environments import describe, hardware
 from ablate.errors import Diverged, Pruned, StudyError
 from ablate.factors import Cell, Trial, is_text, level_name
@@ -159,6 +159,7 @@ def _timed(outcome: Record, start: float) -> Record:
 def conclude(attempt: Attempt, plan: Plan, outcome: Mapping[str, Any]) -> Record:
     """Complete an outcome with what was run and where, and write it as the attempt's record."""
     trial, values = attempt.trial, told(attempt.folder)
+    carried = list_carried(plan, trial.cell) if trial.phase == "confirm" else ()
     tuned = {key: getattr(trial, key) for key in ("settings", "proposal", "hpo_trials")} if plan.tuning else {}
     record = {
         "trial": trial.id,
@@ -168,6 +169,7 @@ def conclude(attempt: Attempt, plan: Plan, outcome: Mapping[str, Any]) -> Record
         **tuned,
         "plan": plan.hash,
         "attempt": attempt.number,
+        **({"carries": [list_levels(plan, cell) for cell in carried]} if carried else {}),
         **outcome,
         "readings": readings(attempt.folder),
         **({"values": values, "rows": [*outcome["rows"], *name_values(values, plan)]} if values else {}),

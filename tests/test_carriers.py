@@ -259,6 +259,26 @@ def test_a_plan_says_how_many_runs_it_takes_and_prices_those_alone(tmp_path, cap
     assert cost["seconds_all"] == pytest.approx(seconds.sum())
 
 
+def _complaints(records, folder):
+    from ablate.report.papers import read_papers
+    from ablate.report.reckonings import breaches
+
+    return list(breaches(records, read_papers(folder, records.plan)))
+
+
+def test_the_account_and_the_records_agree_until_somebody_swaps_two_levels(tmp_path):
+    plan = declare()
+    records = run(plan, task, tmp_path)
+    assert _complaints(records, tmp_path) == []
+    frame = records.frame.copy()
+    one = (frame["data"] == "raw") & (frame["seed"] == 1) & (frame["metric"] == "accuracy")
+    plain, half = (frame.index[one & (frame["inference"] == level)] for level in ("plain", "half"))
+    swapped = frame["value"].to_numpy().copy()
+    swapped[plain], swapped[half] = swapped[half].copy(), swapped[plain].copy()
+    (said,) = _complaints(ab.Records(frame.assign(value=swapped), plan), tmp_path)
+    assert "1 trial with other scores than were measured" in said
+
+
 @pytest.mark.slow
 def test_the_report_of_a_study_with_evaluation_factors_is_written_and_fresh(tmp_path):
     from ablate.commands import finish_study
@@ -270,6 +290,7 @@ def test_the_report_of_a_study_with_evaluation_factors_is_written_and_fresh(tmp_
     records = run(plan, task, tmp_path)
     finish_study(records, tmp_path)
     assert check_report(tmp_path) == []
+    assert _complaints(records, tmp_path) == []
     effects = ab.attribute(records).select(target="these_domains", domain="all").frame
     main = effects[effects["family"] == "main"].set_index("factor")
     assert main["estimate"].to_dict() == pytest.approx({"data": 0.1, "inference": -0.02}, abs=0.02)

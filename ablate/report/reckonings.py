@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.accounts import Launch, sign
+from ablate.carriers import find_carrier, list_levels, name_levels
 from ablate.factors import Cell
 from ablate.plans import Plan
 from ablate.records import CLEAN, WHOLE, Records
@@ -189,13 +190,17 @@ def _conflicts(plan: Plan, records: Records, launched: Mapping[str, tuple[Launch
     if hidden:
         how = _count_reasons(launched[i][-1].status for i in hidden)
         yield f"{counted(len(hidden), 'trial')} launched, and not in the records ({how}): {', '.join(hidden)}."
-    unknown = sorted(told.keys() - launched.keys())
+    carrier_of = {trial.id: find_carrier(plan, trial).id for trial in plan.trials} if plan.evaluation else {}
+    unknown = sorted(i for i in told if carrier_of.get(i, i) not in launched)
     if unknown:
         yield f"{counted(len(unknown), 'trial')} in the records, of which no attempt is known: {', '.join(unknown)}."
+    measured: dict[str, list[dict[str, Any]]] = defaultdict(list)  # by a carrier, in all of its cells
+    for trial in plan.trials if plan.evaluation else ():
+        measured[carrier_of[trial.id]] += name_levels(told.get(trial.id, ()), list_levels(plan, trial.cell))
     altered = []
     for i in sorted(told.keys() & launched.keys()):
         complete = {launch.signature for launch in launched[i] if launch.status == "complete"}
-        if told[i][0]["status"] == "complete" and sign(told[i]) not in complete:
+        if told[i][0]["status"] == "complete" and sign(measured.get(i, told[i])) not in complete:
             altered.append(i)
     if altered:
         yield f"{counted(len(altered), 'trial')} with other scores than were measured: {', '.join(altered)}."
