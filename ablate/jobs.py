@@ -32,7 +32,8 @@ def set_trial(study: Study, trial: Trial, contamination: Path | None) -> dict[st
     """What a trial's config has beyond its cell's: key -> value.
 
     The seed and the settings of nuisances; and for training of ours, each only where the plan asks for it, `prune` (the
-    metric to report while fitting), `diverged_above` (a loss) and `contaminated` (the file that names test items).
+    metric to report while fitting), limits of the `trainer` while tuning, `diverged_above` (a loss) and `contaminated`
+    (the file that names test items).
     Where the plan has evaluation factors, `evaluations` lists the cells that the run is measured in: `levels`, and as
     `config` those nodes that differ from the trial's own config.
     """
@@ -40,6 +41,11 @@ def set_trial(study: Study, trial: Trial, contamination: Path | None) -> dict[st
     values: dict[str, Any] = {study.seed_key: trial.seed, **trial.settings}
     if trial.phase == "search" and plan.tuning and plan.tuning.pruner in ("median", "hyperband"):
         values["+prune"] = plan.tuning.objectives[0].metric
+    if trial.phase == "search" and plan.tuning:
+        limits = {"max_epochs": plan.tuning.epochs, "max_steps": plan.tuning.steps}
+        values |= {f"++trainer.{key}": limit for key, limit in limits.items() if limit is not None}
+        if plan.tuning.seconds is not None:
+            values["++trainer.max_time"] = {"seconds": plan.tuning.seconds}
     if plan.divergence and plan.divergence.above is not None:
         values["+diverged_above"] = plan.divergence.above
     if contamination and trial.phase == "confirm":

@@ -6,6 +6,7 @@ from typing import Any
 from ablate.factors import Trial, level_name
 from ablate.plans import Plan
 from ablate.safeguards import Budget
+from ablate.tunings import LIMITS
 
 
 def owed_search_trials(plan: Plan) -> Iterator[Trial]:
@@ -70,4 +71,6 @@ def _describe_search(tuning: Mapping[str, Any]) -> Iterator[str]:
     yield f"{tuning['sampler']} on {goals}{within}; pruner {tuning['pruner']}"
     where = "the baseline, inherited by all" if tuning["scope"] == "inherited" else f"each of {tuning['cells']} cells"
     seeds = ", ".join(map(str, tuning["seeds"]))
-    yield f"{tuning['trials']} proposals in {where}, tuning seeds {seeds}: {tuning['runs']} runs in all"
+    limits = [f"{tuning[name]:g} {name}" for name in LIMITS if tuning.get(name) is not None]
+    at_most = f", each at most {' and '.join(limits)}" if limits else ""
+    yield f"{tuning['trials']} proposals in {where}, tuning seeds {seeds}: {tuning['runs']} runs in all{at_most}"

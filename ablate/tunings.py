@@ -23,6 +23,7 @@ Sampler = Literal["tpe", "gp", "random", "qmc"]
 Pruner = Literal["none", "median", "hyperband", "wilcoxon"]
 Scope = Literal["per_cell", "inherited", "fixed"]
 TUNING_SEED = 2**31  # where tuning seeds begin, so that no reporting seed that people type is among them
+LIMITS = ("epochs", "steps", "seconds")  # left out of a plan where there are none
 GENEROUS = 4  # times its proposals that a cell may start while a pruner saves resource
 WILCOXON_SEEDS = 5  # with fewer, no p-value of Wilcoxon's test falls below the pruner's 0.1 before the last seed
 TUNING_FILE = "tuning.json"
@@ -92,6 +93,8 @@ class Tuning:
         parallel: proposals of one cell that run at a time; the more, the less `tpe`, `gp` and pruners know of each
             other. `random` and `qmc` without a pruner need to know nothing and are not held up.
         setting: nuisance -> value, where the scope is `fixed`.
+        epochs, steps, seconds: how long one tuning run may train, where that is less than a run that reports; of
+            Lightning's training, which is told by the config. A plain task keeps to a limit of its own.
 
     Raises:
         PlanError: says which of them makes no sense.
@@ -107,14 +110,20 @@ class Tuning:
     tolerance: float = 0.0
     parallel: int = 1
     setting: Mapping[str, Level] | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         for name, words in (("sampler", Sampler), ("pruner", Pruner), ("scope", Scope)):
             require_one_of(getattr(self, name), get_args(words), f"tuning.{name}", name)
-        for name in ("trials", "parallel"):
+        for name in ("trials", "parallel", *(limit for limit in LIMITS[:2] if getattr(self, limit) is not None)):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise PlanError(f"{name} is {value!r}", where=f"tuning.{name}", allowed=["a whole number from 1"])
+        if self.seconds is not None and not (_is_number(self.seconds) and self.seconds > 0):
+            allowed = ["a number above zero"]
+            raise PlanError(f"seconds is {self.seconds!r}", where="tuning.seconds", allowed=allowed)
         if not _is_number(self.tolerance) or self.tolerance < 0:
             allowed = ["a number, zero or more, in units of the first objective"]
             raise PlanError(f"tolerance is {self.tolerance!r}", where="tuning.tolerance", allowed=allowed)
@@ -164,6 +173,7 @@ class Tuning:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; `from_dict` reads them back."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {name: value for name, value in plain.items() if name not in LIMITS or value is not None}
         plain |= {"space": [asdict(n) for n in self.space], "objectives": [asdict(o) for o in self.objectives]}
         plain |= {"seeds": list(self.seeds), "setting": None if self.setting is None else dict(self.setting)}
         return plain

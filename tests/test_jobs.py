@@ -76,3 +76,18 @@ def test_a_carrier_is_told_the_levels_that_it_is_measured_under_with_the_nodes_t
 def test_nobody_is_told_of_evaluations_where_there_are_none():
     study = read("lr=0.1,0.2", "model=shallow,deep")
     assert not any(word.startswith("+evaluations") for word in override(study, study.plan.trials[0]))
+
+
+def test_tuning_runs_may_train_less_than_those_that_report():
+    study = read(
+        "model=shallow,deep",
+        "lr=interval(0.01,0.1)",
+        settings=["tuning.steps=20", "tuning.seconds=1.5", "validate=math.fsum"],
+    )
+    trial = study.plan.search_trial(study.plan.cells[0], 0, study.plan.tuning.seeds[0])
+    told = set_trial(study, trial, None)
+    assert told["++trainer.max_steps"] == 20
+    assert told["++trainer.max_time"] == {"seconds": 1.5}
+    parsed = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(override(study, trial))}
+    assert parsed["trainer.max_time"] == {"seconds": 1.5}
+    assert not any(key.startswith("++trainer") for key in set_trial(study, study.plan.trials[0], None))

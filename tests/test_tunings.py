@@ -114,3 +114,12 @@ def test_a_choice_reads_as_it_was_written(values, tuned_in):
     settings = {"lr": values[0], "width": 3, "nesterov": True}
     choice = Choice(Cell({"a": 2, "b": "x"}), settings, 5, tuned_in, 4, tuple(values), 6, 7, 1, 2, 5.5, (0, 4))
     assert Choice.from_dict(json.loads(json.dumps(choice.to_dict()))) == choice
+
+
+def test_limits_of_a_run_are_positive_and_leave_other_plans_as_they_were():
+    tuning = Tuning(SPACE, (ACCURACY,), epochs=3, seconds=2.5)
+    assert Tuning.from_dict(tuning.to_dict()) == tuning
+    assert not {"epochs", "steps", "seconds"} & Tuning(SPACE, (ACCURACY,)).to_dict().keys()
+    for limit in ({"epochs": 0}, {"steps": 1.5}, {"seconds": -1}, {"seconds": float("inf")}):
+        with pytest.raises(PlanError, match=next(iter(limit))):
+            Tuning(SPACE, (ACCURACY,), **limit)
