@@ -31,6 +31,7 @@ ACCOUNT_FILE = "attempts.csv"
 WEAK = "~"  # opens the signature of scores that are too few, or too coarse, to tell runs apart
 _CLOCK = re.compile("second|latency|throughput|energy|money|memory|_ms$|watt|joule")  # of the machine
 _SURE = 24.0  # bits of agreement from which equal scores are no accident among a thousand runs
+_FINE = 16.0  # bits of a score that is no share of its examples, such as a loss
 _SCORE = 4.0  # bits of a score of so many examples that nobody says how many
 
 
@@ -219,10 +220,20 @@ def sign(rows: Iterable[Mapping[str, Any]]) -> str:
             value, n = float(row["value"]), row.get("n_examples")
             place = [str(row.get(key) or "") for key in ("domain", "shift", "metric", "eval_hash")]
             measured.append([*place, f"{value:.12g}", "" if n is None else int(n)])
-            bits += 0.0 if value.is_integer() else math.log2(int(n)) / 2 if n else _SCORE
+            bits += _count_bits(value, n)
     if not measured:
         return ""
     return ("" if bits >= _SURE else WEAK) + digest(sorted(measured))[:16]
+
+
+def _count_bits(value: float, n: Any) -> float:
+    """How much agreement of this score says: of a proportion of n examples little, of any other score much."""
+    if value.is_integer():
+        return 0.0
+    if not n:
+        return _SCORE
+    counted = abs(value * int(n) - round(value * int(n))) < 1e-3  # single precision moves it a little
+    return math.log2(int(n)) / 2 if counted else _FINE
 
 
 def _read_runs(folder: Path) -> Iterator[Launch]:
