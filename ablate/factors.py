@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ablate.errors import PlanError, Pruned, require_one_of
-from ablate.signals import stopped, tell
+from ablate.signals import note_reading, stopped, tell
 
 Level = str | int | float | bool | None
 Role = Literal["factor", "across", "evaluation"]
@@ -214,6 +214,11 @@ class Trial:
     def of(cls, cell: Cell, seed: int, config: str = "") -> "Trial":
         """The trial of `cell` and `seed` whose composed config (without seed) has the digest `config`."""
         return cls(cell, seed, digest([_names(cell), seed, config])[:16])
+
+    def note_reading(self, domain: str) -> None:
+        """Tell that a test set begins to be read, so that the account counts it; training by config does so itself."""
+        if self.folder is not None:
+            note_reading(self.folder, domain)
 
     def report(self, value: float, step: int) -> None:
         """Tell an intermediate value of a search trial, so that the plan's pruner may stop it.

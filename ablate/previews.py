@@ -258,7 +258,7 @@ def measure_cost(plan: Plan, records: "pd.DataFrame") -> dict[str, Any]:
         cost[f"device_hours_{name}"] = None if total is None else total * count / 3600
     cost["energy"] = {}
     if {"metric", "value"} <= set(records.columns):
-        meters = records[records["metric"].astype(str).str.startswith("energy")]
+        meters = records[records["metric"].astype(str).str.match(r"(train_)?energy")]
         for meter, values in meters.groupby("metric")["value"]:
             cost["energy"][str(meter)] = float(values.mean()) * len(plan.trials)
     return cost

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 import ablate as ab
+from ablate.accounts import read_account
 from ablate.errors import PlanError, StudyError
 from ablate.launchers import LocalPool
 from ablate.runs import Runs
@@ -57,6 +58,17 @@ def test_every_attempt_is_accounted_for_also_when_the_study_is_interrupted(tmp_p
         run(plan, interrupted, tmp_path)
     account = pd.read_csv(tmp_path / "attempts.csv")
     assert account["status"].value_counts().to_dict() == {"complete": 4, "preempted": 1}
+
+
+def test_a_plain_task_may_tell_of_the_test_sets_that_it_reads(tmp_path):
+    class Telling:
+        def __call__(self, trial):
+            for domain in toys.DOMAINS:
+                trial.note_reading(domain)
+            return toys.surface(trial)
+
+    run(declare(), Telling(), tmp_path)
+    assert read_account(tmp_path).readings["confirm"] == 12 * len(toys.DOMAINS)
 
 
 def test_a_record_that_was_copied_from_another_trial_counts_for_nothing(tmp_path):

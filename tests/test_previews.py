@@ -128,6 +128,8 @@ def test_cost_is_what_the_first_trials_took():
     assert cost["seconds_left"] == pytest.approx(310)
     assert cost["device_hours_all"] == pytest.approx(0.1)
     assert cost["energy"] == {"energy_joule": pytest.approx(7 * 36)}
+    counted = measure_cost(made, measured(made, 5, train_energy_cpu_j=7.0, money_energy=1.0))["energy"]
+    assert counted == {"train_energy_cpu_j": pytest.approx(7 * 36)}
     assert any(
         "energy_joule 252 for all trials" in line
         for line in describe(preview(made, records=measured(made, 1, energy_joule=7)))
