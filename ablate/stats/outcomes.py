@@ -75,13 +75,19 @@ def tell_diverged(first: pd.DataFrame, runs: pd.DataFrame, plan: Plan, metric: s
 
 
 def tell_missing(runs: pd.DataFrame, plan: Plan) -> Iterator[str]:
-    """Which cells lack more trials than others, where all seeds are to be run."""
+    """Which cells lack more trials than others, and that all seeds are to be run before results are looked at."""
     there = runs["cell"][runs["status"] != "missing"].value_counts()
     lacking = {cell: len(plan.seeds) - int(there.get(cell, 0)) for cell in plan.cells}
     if plan.analysis.stopping == "fixed" and len(set(lacking.values())) > 1:
         cells = pd.Series([cell for cell, n in lacking.items() for _ in range(n)], dtype=object)
         lead = f"Trials without an outcome, more in some cells than in others: {count_cells(cells)}."
         yield f"{lead} A run that was dropped for its score looks the same."
+    elif plan.analysis.stopping == "fixed" and not plan.analysis.looks and any(lacking.values()):
+        n = sum(lacking.values())
+        yield (
+            f"An interim look: {n} planned trials have no outcome yet. p and intervals hold for the whole plan; where "
+            "results decide when to stop, declare looks (`stopping: sequential`)."
+        )
 
 
 def count_cells(cells: "pd.Series[Any]") -> str:

@@ -166,3 +166,11 @@ def test_dropping_the_bad_runs_of_one_arm_by_a_closer_count():
     assert found["dropped"][1] > 0.06  # claims of a gain that is not there, at .025
     assert found["worst"][0] < 0
     assert found["fail"][1] == found["worst"][1] == found["exclude"][1] == 0
+
+
+def test_a_study_that_stopped_half_way_is_told_to_be_an_interim_look():
+    made = plan({"x": ["a", "b"]}, metric="accuracy", seeds=6)
+    notes = ab.attribute(make_records(made, noisy({}), missing=lambda trial: trial.seed > 3), families=["main"]).notes
+    assert any(note.startswith("An interim look: 4 planned trials have no outcome yet.") for note in notes)
+    whole = ab.attribute(make_records(made, noisy({})), families=["main"]).notes
+    assert not any("interim" in note for note in whole)
