@@ -40,7 +40,7 @@ demo: $(READY) ## run the embedded study on a copy in .demo/, and print its abla
 	$(BIN)/ablate -cd $(DEMO) -cn study
 	@echo "Run it again and it resumes: nothing is trained twice. To start afresh: rm -r $(DEMO)"
 
-test: $(READY) ## the default tests (about a minute and a quarter)
+test: $(READY) ## the default tests (about two minutes)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 
 # A tool that is not installed takes the tests that look at its work out of the run, and says so.
