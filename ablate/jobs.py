@@ -78,10 +78,10 @@ def override(study: Study, trial: Trial, contamination: Path | None = None) -> l
     ]
 
 
-def find_function(path: str) -> Callable[[DictConfig], object]:
+def find_function(path: str) -> TaskFunction:
     """The function that a dotted path names."""
     module, _, name = path.rpartition(".")
-    found: Callable[[DictConfig], object] = getattr(import_module(module), name)
+    found: TaskFunction = getattr(import_module(module), name)
     return found
 
 
@@ -99,9 +99,9 @@ class HydraTask:
     def __call__(self, trial: Trial) -> object:
         """Run the job as Hydra would: its own output folder, its config saved beside it."""
         self._restore()
-        validates = trial.phase == "search" and self.study.validate
+        validate = self.study.validate if trial.phase == "search" else None
         job = run_job(
-            task_function=find_function(self.study.validate) if validates else self.function,  # type: ignore[arg-type]
+            task_function=find_function(validate) if validate else self.function,
             config=self.config(trial),
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
@@ -175,8 +175,8 @@ class Recorded:
 
     def __call__(self, config: DictConfig) -> None:
         attempt = read_claim(Path(HydraConfig.get().runtime.output_dir))
-        validates = attempt.trial.phase == "search" and self.validate
-        function = find_function(self.validate) if validates else self.function  # type: ignore[arg-type]
+        validate = self.validate if attempt.trial.phase == "search" else None
+        function = find_function(validate) if validate else self.function
         perform(lambda _: function(config), attempt, self.plan)
 
 

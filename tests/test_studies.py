@@ -116,6 +116,10 @@ def test_the_verdict_of_digits_fair_is_what_its_table_says():
     augmented = ("main", "data", "cleaned_augmented", new)
     assert (points(*augmented), verdict(*augmented)) == (5.3, "undecided")
     assert "needs domains: about 22 further ones" in overall.loc[augmented, "note"]
+    domains = ab.attribute(records).frame.query("domain != 'all' and level == 'cleaned_augmented'").set_index("domain")
+    assert list(domains.index[domains["verdict"] != "undecided"]) == ["rotation"]
+    scattered = (100 * domains["estimate"].drop("rotation")).round(1)
+    assert (scattered.min(), scattered.max(), round(100 * domains.loc["rotation", "estimate"], 1)) == (-7.4, 12.8, 17.3)
     smoothing = ("objective", "label_smoothing", new)
     assert (points("simple", *smoothing), verdict("simple", *smoothing)) == (6.7, "better")
     assert points("main", *smoothing) == 0.4
